@@ -1,0 +1,1 @@
+"""The fabric: gateway, jobs, objects, dispatcher, replicas and executors."""

@@ -1,0 +1,157 @@
+"""Every error that a user of the fabric can meet, with the sentence that says what to do.
+
+::
+
+    FabricError                    code                    HTTP  requeued
+    ├── Refused                                                    the request never became a job
+    │   ├── KeyRefused             key-refused              401    no
+    │   ├── VersionRefused         version-refused          400    no
+    │   ├── PayloadRefused         payload-refused          400    no
+    │   ├── PayloadTooLarge        payload-too-large        413    no
+    │   ├── ModelUnknown           model-unknown            404    no
+    │   ├── SessionUnknown         session-unknown          400    no
+    │   ├── JobUnknown             job-unknown              404    no
+    │   └── NotServing             not-serving              503    no
+    ├── JobFailed                                                  the job ended without a result
+    │   ├── UserCodeFailed         user-code                -      no
+    │   ├── TimeLimitReached       time-limit               -      no
+    │   ├── ResultTooLarge         result-too-large         -      no
+    │   ├── ExecutorLost           executor-lost            -      yes
+    │   └── ReplicaLost            replica-lost             -      yes
+    └── SetupFailed                                                 the operator must mend something
+        ├── JailUnavailable        jail-unavailable         -      no
+        ├── ModelUnusable          model-unusable           -      no
+        └── CatalogueInvalid       catalogue-invalid        -      no
+"""
+
+from __future__ import annotations
+
+
+class FabricError(Exception):
+    """``str(error)`` is the public sentence; ``code`` is stable and machine-readable."""
+
+    code = "error"
+    http_status = 500
+    requeued = False
+
+
+class Refused(FabricError):
+    """The request was refused before it became a job."""
+
+    code = "refused"
+    http_status = 400
+
+
+class KeyRefused(Refused):
+    """No key, a wrong one, an ended one, or one without the right to trace."""
+
+    code = "key-refused"
+    http_status = 401
+
+
+class VersionRefused(Refused):
+    """The client's nnsight speaks another protocol."""
+
+    code = "version-refused"
+
+
+class PayloadRefused(Refused):
+    """Envelope or payload are not what a client of the right version sends."""
+
+    code = "payload-refused"
+
+
+class PayloadTooLarge(Refused):
+    """Declared or actual size is over the limit."""
+
+    code = "payload-too-large"
+    http_status = 413
+
+
+class ModelUnknown(Refused):
+    """The model is not in the catalogue."""
+
+    code = "model-unknown"
+    http_status = 404
+
+
+class SessionUnknown(Refused):
+    """The websocket session named in the request is not open, or is somebody else's."""
+
+    code = "session-unknown"
+
+
+class JobUnknown(Refused):
+    """No such job, or not one of the asking user's."""
+
+    code = "job-unknown"
+    http_status = 404
+
+
+class NotServing(Refused):
+    """The fabric cannot take jobs at present."""
+
+    code = "not-serving"
+    http_status = 503
+
+
+class JobFailed(FabricError):
+    """The job ended without a result."""
+
+    code = "job-failed"
+
+
+class UserCodeFailed(JobFailed):
+    """The traced block raised; the message holds the user's own traceback."""
+
+    code = "user-code"
+
+
+class TimeLimitReached(JobFailed):
+    """The job ran longer than it may."""
+
+    code = "time-limit"
+
+
+class ResultTooLarge(JobFailed):
+    """The saved values are larger than one job may return."""
+
+    code = "result-too-large"
+
+
+class ExecutorLost(JobFailed):
+    """The executor died under the job (memory, crash); other executors are not affected."""
+
+    code = "executor-lost"
+    requeued = True
+
+
+class ReplicaLost(JobFailed):
+    """The replica died under the job."""
+
+    code = "replica-lost"
+    requeued = True
+
+
+class SetupFailed(FabricError):
+    """The operator must mend something before this can work."""
+
+    code = "setup-failed"
+
+
+class JailUnavailable(SetupFailed):
+    """No way to close user code in: executors are not started."""
+
+    code = "jail-unavailable"
+
+
+class ModelUnusable(SetupFailed):
+    """A catalogued model cannot be loaded."""
+
+    code = "model-unusable"
+
+
+class CatalogueInvalid(SetupFailed):
+    """``models.toml`` is not valid."""
+
+    code = "catalogue-invalid"

@@ -1,0 +1,146 @@
+"""One installation: its folder, its ports, its secrets.
+
+Every process of an installation is started with ``EDIF_HOME``, ``EDIF_HOST`` and ``EDIF_PORT`` and derives the rest
+from here, so an address or a path is written down once.  Called by the composition root of each process.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from pydantic import Field, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+
+class Installation(BaseSettings):
+    """Folder, public address and ports of one installation (environment ``EDIF_HOME``, ``EDIF_HOST``, ``EDIF_PORT``)."""
+
+    model_config = SettingsConfigDict(env_prefix="EDIF_", frozen=True, extra="ignore")
+
+    home: Path = Field(default=Path(".edif"), description="folder that holds all state of this installation")
+    host: str = Field(default="127.0.0.1", description="address that every server of this installation listens on")
+    port: int = Field(default=8000, ge=1024, le=65000, description="public port; the four after it are used too")
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, home: Path) -> Path:
+        return home.expanduser().resolve()
+
+    # -- addresses ------------------------------------------------------------
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """Every TCP port of this installation by the role that listens on it."""
+        roles = ("proxy", "gateway", "hub", "proxy-api", "ray")
+        return {role: self.port + offset for offset, role in enumerate(roles)}
+
+    def url(self, role: str) -> str:
+        """``http://host:port`` of ``role`` (a key of :attr:`ports`), without a trailing slash."""
+        return f"http://{self.host}:{self.ports[role]}"
+
+    @property
+    def mirror_url(self) -> str:
+        """The model mirror: what ``HF_ENDPOINT`` is set to."""
+        return f"{self.url('gateway')}/hf"
+
+    # -- folders --------------------------------------------------------------
+
+    @property
+    def config_file(self) -> Path:
+        """``edif.toml``: tables ``[backend]`` and ``[hub]``; absent means defaults."""
+        return self.home / "edif.toml"
+
+    @property
+    def models_file(self) -> Path:
+        """``models.toml``: the catalogue of models."""
+        return self.home / "models.toml"
+
+    @property
+    def models_dir(self) -> Path:
+        """Weights and tokenizers, one folder a model."""
+        return self.home / "models"
+
+    @property
+    def jobs_database(self) -> Path:
+        """The embedded jobs table (SQLite)."""
+        return self.home / "jobs" / "jobs.sqlite"
+
+    @property
+    def objects_dir(self) -> Path:
+        """Payloads and results (filesystem store)."""
+        return self.home / "objects"
+
+    @property
+    def hub_dir(self) -> Path:
+        """Database, cookie secret and user folders of the hub."""
+        return self.home / "hub"
+
+    @property
+    def logs_dir(self) -> Path:
+        """One log file a process."""
+        return self.home / "logs"
+
+    @property
+    def run_dir(self) -> Path:
+        """Sockets, pid files and the supervisor's configuration; worthless once everything is stopped."""
+        return self.home / "run"
+
+    def environment(self, role: str) -> dict[str, str]:
+        """The variables that a process of this installation is started with, ``EDIF_ROLE`` naming its role."""
+        return {
+            "EDIF_HOME": str(self.home),
+            "EDIF_HOST": self.host,
+            "EDIF_PORT": str(self.port),
+            "EDIF_ROLE": role,
+        }
+
+    # -- secrets --------------------------------------------------------------
+
+    def secret(self, name: str) -> str:
+        """The secret ``name``, made on first use (32 random bytes in hex, file mode 600)."""
+        folder = self.home / "secrets"
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = folder / name
+        try:
+            return path.read_text(encoding="ascii").strip()
+        except FileNotFoundError:
+            pass
+        draft = folder / f".{name}.{secrets.token_hex(4)}"
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_hex(32))
+        try:
+            os.link(draft, path)  # fails if another process was first: its secret counts
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+        return path.read_text(encoding="ascii").strip()
+
+
+class TomlSettings(BaseSettings):
+    """Base of a deployable's settings: one table of ``edif.toml``, then ``EDIF_…`` variables over it.
+
+    A subclass sets ``model_config`` with its ``env_prefix`` and ``toml_file``/``toml_table_header``; unknown keys in its
+    table are refused.
+    """
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then environment, then ``edif.toml``."""
+        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls, Installation().config_file))
