@@ -104,7 +104,10 @@ class Installation(BaseSettings):
     # -- secrets --------------------------------------------------------------
 
     def secret(self, name: str) -> str:
-        """The secret ``name``, made on first use (32 random bytes in hex, file mode 600)."""
+        """The secret ``name``, made on first use: 32 random bytes in hex, file mode 600.
+
+        ``user-password`` is typed by people, so it is shorter: four groups of four letters (about 72 bits).
+        """
         folder = self.home / "secrets"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = folder / name
@@ -114,7 +117,7 @@ class Installation(BaseSettings):
             pass
         draft = folder / f".{name}.{secrets.token_hex(4)}"
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_hex(32))
+            file.write(_typable_password() if name == "user-password" else secrets.token_hex(32))
         try:
             os.link(draft, path)  # fails if another process was first: its secret counts
         except FileExistsError:
@@ -122,6 +125,12 @@ class Installation(BaseSettings):
         finally:
             draft.unlink()
         return path.read_text(encoding="ascii").strip()
+
+
+def _typable_password() -> str:
+    """Sixteen letters that are not mistaken for each other, in four groups."""
+    letters = "abcdefghjkmnpqrstuvwxyz"
+    return "-".join("".join(secrets.choice(letters) for _ in range(4)) for _ in range(4))
 
 
 class TomlSettings(BaseSettings):

@@ -1,0 +1,119 @@
+"""Puts the gateway together: parts, routes, errors, limits.  The composition is this one list."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from edif_backend.clock import now
+from edif_backend.errors import FabricError, PayloadTooLarge
+from edif_backend.gateway import requests, results, service, subscriptions
+from edif_backend.gateway.identity import Identity
+from edif_backend.gateway.mirror import mirror_routes
+from edif_backend.gateway.parts import Parts
+from edif_backend.gateway.subscriptions import Subscriptions
+from edif_backend.jobs import Bell, open_jobs
+from edif_backend.models.catalogue import Catalogue
+from edif_backend.objects.folder import Objects
+from edif_backend.objects.links import Links
+from edif_backend.settings import BackendSettings
+from edif_protocol.installation import Installation
+
+_FORM_OVERHEAD_BYTES = 64 * 1024  # multipart borders and the envelope, on top of the payload
+
+
+def create_app(installation: Installation, settings: BackendSettings) -> FastAPI:
+    """The gateway of one installation, ready for uvicorn."""
+    catalogue = Catalogue.load(installation.models_file)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        bells = installation.run_dir / "bells"
+        jobs = open_jobs(installation.jobs_database, bells)
+        follow = Subscriptions(jobs)
+        async with httpx.AsyncClient(timeout=httpx.Timeout(5.0)) as client:
+            with Bell(bells, "gateway") as bell:
+                app.state.parts = Parts(
+                    installation=installation,
+                    settings=settings,
+                    catalogue=catalogue,
+                    jobs=jobs,
+                    objects=Objects(installation.objects_dir),
+                    links=Links(installation.secret("link-key"), settings.result_link_s, now),
+                    identity=Identity(
+                        client,
+                        installation.url("hub"),
+                        answer_s=settings.hub_answer_s,
+                        refusal_s=settings.hub_refusal_s,
+                        outage_s=settings.hub_outage_s,
+                        mend=_key_mend(installation),
+                        clock=now,
+                    ),
+                    subscriptions=follow,
+                )
+                following = asyncio.create_task(follow.follow(bell))
+                yield
+                following.cancel()
+        jobs.close()
+
+    app = FastAPI(title="eDIF gateway", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.include_router(service.routes)
+    app.include_router(requests.routes)
+    app.include_router(subscriptions.routes)
+    app.include_router(results.routes)
+    app.include_router(
+        mirror_routes(catalogue, installation.models_dir, settings.allow_hub_redirect), prefix="/hf"
+    )
+    app.add_exception_handler(FabricError, _say)
+    app.add_middleware(BodyLimit, limit_bytes=settings.max_payload_bytes + _FORM_OVERHEAD_BYTES)
+    return app
+
+
+def _key_mend(installation: Installation) -> str:
+    return (
+        f"Get one at {installation.url('proxy')}/hub/token or with `./edif key new`, and set it as NDIF_API_KEY; "
+        "in a notebook of the hub restart the server to get a fresh one."
+    )
+
+
+async def _say(request: Request, error: Exception) -> JSONResponse:
+    """Every refusal as ``{"detail": sentence, "code": code}``; nnsight shows ``detail`` to its user."""
+    assert isinstance(error, FabricError)
+    return JSONResponse({"detail": str(error), "code": error.code}, status_code=error.http_status)
+
+
+class BodyLimit:
+    """Refuses request bodies over a size, by the declared length or, where none is declared, as they arrive."""
+
+    def __init__(self, app: ASGIApp, limit_bytes: int) -> None:
+        self.app = app
+        self.limit_bytes = limit_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on with a counted body."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        error = PayloadTooLarge(f"The request is larger than the {self.limit_bytes} bytes taken; send less with the trace.")
+        refusal = JSONResponse({"detail": str(error), "code": error.code}, status_code=413, headers={"connection": "close"})
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        if not declared.isdigit() or int(declared) > self.limit_bytes:
+            await refusal(scope, receive, send)
+            return
+        taken = 0
+
+        async def counted() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > self.limit_bytes:
+                raise error
+            return message
+
+        await self.app(scope, counted, send)

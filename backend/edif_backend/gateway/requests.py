@@ -1,0 +1,91 @@
+"""``POST /request``: the way in.  Checks in the order of cost, then stores the payload, then the job.
+
+Nothing is queued before every check has passed, and a job that was accepted is in the table before the answer leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+
+from fastapi import APIRouter, Request
+from pydantic import ValidationError
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException
+
+from edif_backend.errors import PayloadRefused, PayloadTooLarge, SessionUnknown
+from edif_backend.gateway.identity import User
+from edif_backend.gateway.parts import Parts, parts_of
+from edif_backend.gateway.payloads import check_payload, check_version
+from edif_backend.jobs import Submission
+from edif_backend.models.catalogue import ModelEntry
+from edif_protocol.wire import NNSIGHT_HEADER, Envelope, ModelKey, Response, State
+
+routes = APIRouter()
+
+
+@routes.post("/request")
+async def submit(request: Request) -> Response:
+    """Take a trace: multipart form with the envelope ``data`` (JSON) and the payload ``blob``."""
+    parts = parts_of(request)
+    check_version(request.headers.get(NNSIGHT_HEADER))
+    user = await parts.user(request)
+    envelope, payload = await _read_form(request, parts.settings.max_payload_bytes)
+    entry = _model(parts, envelope)
+    _check_session(parts, envelope, user)
+    await asyncio.to_thread(check_payload, payload, envelope.compress, parts.settings.max_unpacked_bytes)
+
+    id = uuid.uuid4().hex
+    parts.objects.write(f"payloads/{id}", payload)
+    job = parts.jobs.submit(
+        Submission(
+            id=id,
+            user=user.name,
+            session_id=envelope.session_id,
+            model=entry.id,
+            model_key=envelope.model_key,
+            compress=envelope.compress,
+            env=envelope.env,
+            payload_bytes=len(payload),
+        )
+    )
+    return Response(id=job.id, status=State.RECEIVED, description="The job is stored and waits for a free slot.")
+
+
+async def _read_form(request: Request, limit_bytes: int) -> tuple[Envelope, bytes]:
+    try:
+        form: FormData = await request.form(max_files=1, max_fields=1)
+    except (MultiPartException, HTTPException) as error:
+        raise PayloadRefused("The request is not the multipart form (data, blob) that nnsight sends.") from error
+    async with form:
+        data, blob = form.get("data"), form.get("blob")
+        if not isinstance(data, str) or not isinstance(blob, UploadFile):
+            raise PayloadRefused("The form lacks its field 'data' (JSON) or its file 'blob'; send traces with nnsight.")
+        try:
+            envelope = Envelope.model_validate_json(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "data"
+            raise PayloadRefused(f"The request's envelope is not valid: {where}: {first['msg']}.") from error
+        payload = await blob.read()
+    if len(payload) > limit_bytes:
+        raise PayloadTooLarge(f"The payload has {len(payload)} bytes; at most {limit_bytes} are taken.")
+    return envelope, payload
+
+
+def _model(parts: Parts, envelope: Envelope) -> ModelEntry:
+    try:
+        key = ModelKey.parse(envelope.model_key)
+    except ValueError as error:
+        raise PayloadRefused(str(error)) from error
+    return parts.catalogue.find(key.repo_id, key.revision)
+
+
+def _check_session(parts: Parts, envelope: Envelope, user: User) -> None:
+    if not envelope.session_id or parts.subscriptions.owner(envelope.session_id) == user.name:
+        return
+    raise SessionUnknown(
+        "The websocket session of this request is not open here, or it is not yours; "
+        "run the cell again (nnsight opens a new one for every trace)."
+    )

@@ -1,0 +1,88 @@
+"""What the fabric is and how it is: ``/ping``, ``/connected``, ``/status``, ``/env``, ``/whoami``."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from importlib.metadata import distributions, packages_distributions
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from edif_backend.errors import NotServing
+from edif_backend.gateway.parts import parts_of
+from edif_protocol.wire import ModelKey
+
+routes = APIRouter()
+
+#: A dispatcher that was silent this long counts as gone.
+_DISPATCHER_SILENT_S = 15.0
+
+
+@routes.get("/ping")
+async def ping() -> str:
+    """``"pong"``: this process is up."""
+    return "pong"
+
+
+@routes.api_route("/connected", methods=["GET", "HEAD"])
+async def connected(request: Request) -> dict[str, str]:
+    """Whether jobs are being worked on: the dispatcher has given a sign of life."""
+    parts = parts_of(request)
+    seen_at = parts.jobs.dispatcher_seen_at()
+    if seen_at is None or parts.jobs.now() - seen_at > _DISPATCHER_SILENT_S:
+        raise NotServing("The dispatcher gives no sign of life; jobs are kept and run when it is back.")
+    return {"status": "connected"}
+
+
+@routes.get("/status")
+async def status(request: Request) -> dict[str, Any]:
+    """Every model of the catalogue and its state, in the words of nnsight's ``status()``, and the queue."""
+    parts = parts_of(request)
+    known = parts.jobs.deployments()
+    deployments: dict[str, Any] = {}
+    for entry in parts.catalogue.entries:
+        deployment = known.get(entry.id)
+        state = deployment.state if deployment else "NOT_STARTED"
+        deployments[entry.id] = {
+            "model_key": ModelKey(repo_id=entry.id, revision=None, task=entry.task).text(),
+            "repo_id": entry.id,
+            "revision": entry.revision,
+            "task": entry.task,
+            "trust_remote_code": False,
+            "deployment_level": "HOT" if state == "RUNNING" else "WARM" if state == "DEPLOYING" else "COLD",
+            "application_state": state,
+            "description": deployment.description if deployment else "",
+            "replicas": deployment.replicas if deployment else 0,
+            "title": entry.title,
+            "dtype": entry.dtype,
+            "pinned": entry.pinned,
+            "purpose": entry.purpose,
+        }
+    return {"deployments": deployments, "waiting": parts.jobs.waiting()}
+
+
+@routes.get("/env")
+async def environment() -> dict[str, Any]:
+    """Python and package versions that jobs run with, for ``nnsight.compare()``."""
+    return _environment()
+
+
+@functools.cache
+def _environment() -> dict[str, Any]:
+    names: dict[str, list[str]] = {}
+    for name, owners in packages_distributions().items():
+        for owner in owners:
+            names.setdefault(owner, []).append(name)
+    packages: dict[str, str] = {}
+    for distribution in distributions():
+        for name in names.get(distribution.metadata["Name"], [distribution.metadata["Name"]]):
+            packages[name] = distribution.version
+    return {"python_version": sys.version, "packages": packages}
+
+
+@routes.get("/whoami")
+async def whoami(request: Request) -> dict[str, Any]:
+    """Whose key this is; an unknown key is nobody, not an error (as nnsight's ``whoami()`` expects)."""
+    user = await parts_of(request).user_or_none(request)
+    return {"email": user.name if user else None, "tags": sorted(user.groups) if user else []}

@@ -1,0 +1,11 @@
+"""Jobs: the one table where gateway and dispatcher meet, its states, its events.
+
+:mod:`~edif_backend.jobs.job` has the words, :mod:`~edif_backend.jobs.table` every change of a job, and
+:mod:`~edif_backend.jobs.bell` tells the other process at once that something changed.
+"""
+
+from edif_backend.jobs.bell import Bell, Bells
+from edif_backend.jobs.job import Deployment, Event, Job, Submission
+from edif_backend.jobs.table import Jobs, open_jobs
+
+__all__ = ["Bell", "Bells", "Deployment", "Event", "Job", "Jobs", "Submission", "open_jobs"]

@@ -1,0 +1,62 @@
+"""Bells: "look at the table", said from one process to another at once.
+
+A bell is a hint and never carries news: whoever hears it reads the table, and whoever misses it reads the table a
+moment later anyway.  Each listener binds a Unix datagram socket named by its role; ringing sends one byte to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from pathlib import Path
+from types import TracebackType
+
+
+class Bell:
+    """One listener's socket; use as a context manager in the process of that role."""
+
+    def __init__(self, folder: Path, role: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._folder = os.open(folder, os.O_PATH | os.O_DIRECTORY)
+        # Reached through a descriptor: the folder's own path may be longer than the 107 bytes of a socket address.
+        address = f"/proc/self/fd/{self._folder}/{role}"
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(address)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._socket.bind(address)
+
+    async def wait(self, timeout_s: float) -> None:
+        """Return when the bell rings, or after ``timeout_s`` seconds; several rings count as one."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await asyncio.get_running_loop().sock_recv(self._socket, 1)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self._socket.recv(1)
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._socket.close()
+        os.close(self._folder)
+
+    def __enter__(self) -> Bell:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+class Bells:
+    """The bells of one installation, to be rung from any of its processes."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._folder = os.open(folder, os.O_PATH | os.O_DIRECTORY)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+
+    def ring(self, role: str) -> None:
+        """Wake the listener of that role; nobody listening, or one that is awake already, is fine."""
+        with contextlib.suppress(FileNotFoundError, ConnectionRefusedError, BlockingIOError):
+            self._socket.sendto(b"!", f"/proc/self/fd/{self._folder}/{role}")

@@ -1,0 +1,1 @@
+"""Objects: payloads and results, and the signed links that fetch them."""
