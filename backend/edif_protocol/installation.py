@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import secrets
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import Field, field_validator
@@ -102,6 +101,12 @@ class Installation(BaseSettings):
             "EDIF_PORT": str(self.port),
             "EDIF_ROLE": role,
         }
+
+    def child_environment(self, role: str) -> dict[str, str]:
+        """This process's own variables, those of ``role`` over them, and the scripts of this Python first on ``PATH``."""
+        scripts = str(Path(sys.executable).parent)
+        path = os.environ.get("PATH", os.defpath)
+        return {**os.environ, **self.environment(role), "PATH": os.pathsep.join((scripts, path))}
 
     # -- secrets --------------------------------------------------------------
 
