@@ -1,0 +1,201 @@
+"""The model mirror: configs and tokenizers of the served models on the routes of the Hugging Face Hub.
+
+Mounted under ``/hf`` by the gateway; clients have ``HF_ENDPOINT`` set to it, so a kernel needs no internet and gets the
+tokenizer of the very revision that is served.  Weights never leave.  No key is asked for: a Hub client has none to send,
+and nothing here is secret.
+
+A request is answered by looking its names up in catalogue and manifest, never by walking a path, so that ``..``, encoded
+slashes and links lead nowhere.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
+
+from edif_backend.errors import ModelUnknown
+from edif_backend.models.catalogue import Catalogue, ModelEntry
+from edif_backend.models.snapshots import MANIFEST, FileRecord, Snapshot, find
+
+HUB = "https://huggingface.co"
+
+# What a client needs to build and feed a model without weights; everything else in a snapshot is refused.
+SERVED = (".json", ".jinja", ".txt", ".model", ".tiktoken", ".md", ".py")
+
+_REPO = r"(?P<repo>[^/]+(?:/[^/]+)?)"
+_API = re.compile(rf"api/models/{_REPO}(?:/(?P<verb>revision|tree)/(?P<rest>.+))?")
+_RESOLVE = re.compile(rf"{_REPO}/resolve/(?P<rest>.+)")
+
+
+class _Refusal(Exception):
+    """An answer in the Hub's own way of saying no; ``code`` decides which exception its client raises."""
+
+    def __init__(self, status: int, code: str, sentence: str, commit: str | None = None) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.code = code
+        self.commit = commit
+
+    def response(self) -> Response:
+        headers = {"X-Error-Code": self.code, "X-Error-Message": _header(str(self))}
+        if self.commit:  # lets clients remember that the file does not exist
+            headers["X-Repo-Commit"] = self.commit
+        return JSONResponse({"error": str(self)}, self.status, headers)
+
+
+def mirror_routes(catalogue: Catalogue, models_dir: Path, allow_redirect: bool) -> APIRouter:
+    """Routes of the mirror; repositories not in ``catalogue`` go to the real Hub if ``allow_redirect``."""
+    router = APIRouter()
+
+    # Plain functions: they read small files, which FastAPI does in a thread.
+    @router.api_route("/{path:path}", methods=["GET", "HEAD"], include_in_schema=False)
+    def mirror(path: str, request: Request) -> Response:
+        try:
+            return _answer(path, request)
+        except _Refusal as refusal:
+            return refusal.response()
+
+    def _answer(path: str, request: Request) -> Response:
+        api, resolve = _API.fullmatch(path), _RESOLVE.fullmatch(path)
+        match = api or resolve
+        if match is None:
+            return _elsewhere(path, request, f"There is nothing at {path[:100]} on this model mirror.")
+        try:
+            entry = catalogue.entry(match["repo"])
+        except ModelUnknown as error:
+            return _elsewhere(path, request, str(error), owner=match["repo"].partition("/")[0])
+        snapshot = find(entry, models_dir)
+        if snapshot is None:
+            return _not_here_yet(entry, path, request)
+        if resolve:
+            return _file(snapshot, *_revision(snapshot, resolve["rest"]))
+        if match["verb"] is None:
+            return JSONResponse(_model_info(snapshot))
+        folder = _revision(snapshot, match["rest"])[0]
+        if match["verb"] == "tree":
+            recursive = request.query_params.get("recursive", "").casefold() in ("1", "true")
+            return JSONResponse(_tree(snapshot, folder, recursive))
+        if folder:
+            raise _Refusal(404, "RevisionNotFound", _wrong_revision(snapshot, match["rest"]))
+        return JSONResponse(_model_info(snapshot))
+
+    def _elsewhere(path: str, request: Request, sentence: str, owner: str = "") -> Response:
+        """The real Hub's business, unless the site forbids it or the owner's name is ours alone."""
+        ours = {entry.id.partition("/")[0].casefold() for entry in catalogue.entries if entry.source != "hub"}
+        if not allow_redirect or owner.casefold() in ours:
+            raise _Refusal(404, "RepoNotFound", sentence)
+        query = f"?{request.url.query}" if request.url.query else ""
+        return RedirectResponse(f"{HUB}/{quote(path)}{query}", 307)
+
+    def _not_here_yet(entry: ModelEntry, path: str, request: Request) -> Response:
+        sentence = f"{entry.id} is not ready here yet: try again in a few minutes, or ask the operator of this workbench."
+        if entry.source == "hub" and entry.id == entry.repo and allow_redirect:
+            return _elsewhere(path, request, sentence)
+        raise _Refusal(503, "NotReady", sentence)
+
+    return router
+
+
+def _revision(snapshot: Snapshot, rest: str) -> tuple[str, ...]:
+    """What follows the revision at the head of ``rest``; a revision may itself hold slashes."""
+    for known in (snapshot.commit, snapshot.entry.revision, "main"):
+        if rest == known or rest.startswith(f"{known}/"):
+            return (rest[len(known) + 1 :],)
+    raise _Refusal(404, "RevisionNotFound", _wrong_revision(snapshot, rest.partition("/")[0]))
+
+
+def _wrong_revision(snapshot: Snapshot, revision: str) -> str:
+    return (
+        f"{snapshot.entry.id} is served here at revision {snapshot.entry.revision} (commit {snapshot.commit}) only, "
+        f"not at {revision[:100]}: leave `revision` out."
+    )
+
+
+def _file(snapshot: Snapshot, name: str) -> Response:
+    record = snapshot.manifest.files.get(name)
+    if record is None:
+        raise _Refusal(404, "EntryNotFound", f"{snapshot.entry.id} has no file {name[:100]}.", snapshot.commit)
+    if not name.endswith(SERVED):
+        raise _Refusal(
+            403,
+            "WeightsStay",
+            f"The weights of {snapshot.entry.id} stay on the server: trace with remote=True, which runs there "
+            "(in an eDIF kernel that is the default)",
+            snapshot.commit,
+        )
+    path = snapshot.folder / name
+    # The manifest names regular files; should one have been replaced by a link since, it is not followed out.
+    if not path.resolve().is_relative_to(snapshot.folder.resolve()) or path.is_symlink():
+        raise _Refusal(404, "EntryNotFound", f"{snapshot.entry.id} has no file {name[:100]}.", snapshot.commit)
+    headers = {"ETag": f'"{_oid(record)}"', "X-Repo-Commit": snapshot.commit}
+    return FileResponse(path, headers=headers, media_type=_media_type(name))
+
+
+def _model_info(snapshot: Snapshot) -> dict[str, Any]:
+    """What ``HfApi.model_info`` reads; ``id`` is the canonical spelling, which nnsight puts into its model key."""
+    entry, manifest = snapshot.entry, snapshot.manifest
+    made_at = datetime.fromtimestamp((snapshot.folder / MANIFEST).stat().st_mtime, UTC)
+    made = made_at.strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    return {
+        "_id": snapshot.commit[:24],
+        "id": entry.id,
+        "modelId": entry.id,
+        "author": entry.id.rpartition("/")[0],
+        "sha": snapshot.commit,
+        "createdAt": made,
+        "lastModified": made,
+        "private": False,
+        "gated": False,
+        "disabled": False,
+        "downloads": 0,
+        "likes": 0,
+        "tags": ["transformers", "safetensors", entry.task],
+        "pipeline_tag": entry.task,
+        "library_name": "transformers",
+        "safetensors": {"parameters": manifest.parameters, "total": sum(manifest.parameters.values())},
+        "usedStorage": sum(record.bytes for record in manifest.files.values()),
+        "siblings": [
+            {"rfilename": name, "size": record.bytes, "blobId": _oid(record)} for name, record in manifest.files.items()
+        ],
+    }
+
+
+def _tree(snapshot: Snapshot, folder: str, recursive: bool) -> list[dict[str, Any]]:
+    """Files and folders under ``folder`` ("" for the top) as the Hub lists them."""
+    prefix = f"{folder.strip('/')}/" if folder.strip("/") else ""
+    listing: dict[str, dict[str, Any]] = {}
+    for name, record in snapshot.manifest.files.items():
+        if not name.startswith(prefix):
+            continue
+        parts = name[len(prefix) :].split("/")
+        for depth in range(1, len(parts) if recursive else min(len(parts), 2)):
+            path = prefix + "/".join(parts[:depth])
+            listing[path] = {"type": "directory", "oid": snapshot.commit, "size": 0, "path": path}
+        if recursive or len(parts) == 1:
+            listing[name] = {"type": "file", "oid": _oid(record), "size": record.bytes, "path": name}
+    if prefix and not listing:
+        raise _Refusal(404, "EntryNotFound", f"{snapshot.entry.id} has no folder {folder[:100]}.", snapshot.commit)
+    return list(listing.values())
+
+
+def _oid(record: FileRecord) -> str:
+    """Names the contents, as git's hash does on the Hub; 40 digits, because that is what clients expect there."""
+    return record.sha256[:40]
+
+
+def _media_type(name: str) -> str:
+    if name.endswith(".json"):
+        return "application/json"
+    # A browser must not take what a model's author wrote for a page of ours.
+    return "application/octet-stream" if name.endswith(".model") else "text/plain; charset=utf-8"
+
+
+def _header(sentence: str) -> str:
+    """``sentence`` as a header can hold it: names in it come from strangers."""
+    return "".join(letter if letter.isascii() and letter.isprintable() else "?" for letter in sentence)[:1000]
