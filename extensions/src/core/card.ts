@@ -1,0 +1,78 @@
+// The frame that every view shares: title, one line of provenance, controls at the right, body, foot.
+// Called by the views of the core.
+import { element } from "./dom.ts";
+import type { Provenance } from "./result.ts";
+import { visibleLine } from "./text.ts";
+
+export interface Card {
+  node: HTMLElement;
+  body: HTMLElement;
+  controls: HTMLElement;
+}
+
+/** An empty card; the view fills `body` and `controls`.  `keys` are pairs of keys and what they do. */
+export function card(title: string, provenance: Provenance, keys: [string, string][], foot: string): Card {
+  const heading = element("div", { class: "edif-title", text: visibleLine(title) });
+  const origin = element("div", { class: "edif-provenance", text: provenanceLine(provenance) });
+  const controls = element("div", { class: "edif-controls" });
+  const body = element("div", { class: "edif-body" });
+  const node = element(
+    "section",
+    { class: "edif-card", attributes: { "aria-label": visibleLine(title), dir: "ltr" } },
+    element(
+      "header",
+      { class: "edif-head" },
+      element("div", { class: "edif-names" }, heading, origin),
+      controls,
+    ),
+    body,
+    footLine(keys, foot),
+  );
+  return { node, body, controls };
+}
+
+/** Model, dtype, BOS policy and prompt in one line; what is not known is left out. */
+export function provenanceLine({ model, dtype, bos, prompt }: Provenance): string {
+  const quoted = prompt === undefined ? undefined : `“${prompt}”`;
+  return [model, dtype, bos, quoted]
+    .filter((part) => part !== undefined && part !== "")
+    .map((part) => visibleLine(part as string))
+    .join(" · ");
+}
+
+function footLine(keys: [string, string][], foot: string): HTMLElement {
+  const node = element("footer", { class: "edif-foot" });
+  for (const [key, deed] of keys) {
+    node.append(
+      element(
+        "span",
+        { class: "edif-key" },
+        element("kbd", { text: key }),
+        document.createTextNode(` ${deed}`),
+      ),
+    );
+  }
+  if (foot !== "") node.append(element("span", { text: visibleLine(foot) }));
+  return node;
+}
+
+/** A segmented switch; `choose` hears the name of the segment that was chosen. */
+export function segments(label: string, names: string[], choose: (name: string) => void): HTMLElement {
+  const group = element("div", {
+    class: "edif-segments",
+    attributes: { role: "group", "aria-label": label },
+  });
+  for (const name of names) {
+    const button = element("button", { text: name, attributes: { type: "button", "data-name": name } });
+    button.addEventListener("click", () => choose(name));
+    group.append(button);
+  }
+  return group;
+}
+
+/** Marks the chosen segment of a switch made by `segments`. */
+export function press(group: HTMLElement, chosen: string): void {
+  for (const button of group.querySelectorAll("button")) {
+    button.setAttribute("aria-pressed", String(button.dataset.name === chosen));
+  }
+}

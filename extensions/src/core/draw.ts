@@ -1,0 +1,40 @@
+// Draws any result into a node of the page.  Called by the hosts (JupyterLab now; widgets and saved pages later).
+import { drawNextTokens } from "./next-tokens.ts";
+import { drawProblem } from "./problem.ts";
+import { type Result, readResult, Unreadable } from "./result.ts";
+import { STYLE } from "./style.ts";
+
+const STYLE_ID = "edif-style";
+
+/** Replaces what `host` shows by the drawing of `data`.  Never throws: what cannot be drawn says so in place. */
+export function draw(host: HTMLElement, data: unknown): void {
+  installStyle();
+  host.replaceChildren(drawingOf(data));
+}
+
+function drawingOf(data: unknown): HTMLElement {
+  try {
+    return view(readResult(data));
+  } catch (error) {
+    // The one blind catch: a result that breaks a view must not break the notebook around it.
+    const sentence =
+      error instanceof Unreadable ? error.message : "This result cannot be drawn: the viewer failed on it.";
+    return drawProblem(sentence, data);
+  }
+}
+
+/** One view a kind; a new kind of result gets its line here. */
+function view(result: Result): HTMLElement {
+  switch (result.kind) {
+    case "next_tokens":
+      return drawNextTokens(result);
+  }
+}
+
+function installStyle(): void {
+  if (document.getElementById(STYLE_ID) !== null) return;
+  const style = document.createElement("style");
+  style.id = STYLE_ID;
+  style.textContent = STYLE;
+  document.head.append(style);
+}

@@ -1,0 +1,132 @@
+// The results that this front end can draw, and the reading of untrusted data into them.  Called by draw.ts.
+//
+// Everything that arrives here is hostile: a saved notebook may hold anything under our MIME type.
+
+export const MIME_TYPE = "application/vnd.edif.result.v1+json";
+export const VERSION = 1;
+
+/** More rows than this are counted at the end, not drawn. */
+export const MAX_ROWS = 200;
+/** Longer than any token of any tokenizer; longer text is not a token. */
+const MAX_TOKEN_CHARACTERS = 2000;
+const MAX_LINE_CHARACTERS = 20_000;
+
+export interface Provenance {
+  model?: string;
+  dtype?: string;
+  bos?: string;
+  prompt?: string;
+}
+
+export interface Token {
+  id: number;
+  text: string;
+  probability: number;
+  logit: number;
+}
+
+export interface NextTokens {
+  kind: "next_tokens";
+  title: string;
+  provenance: Provenance;
+  tokens: Token[];
+  foot: string;
+}
+
+export type Result = NextTokens;
+
+/** A result that cannot be drawn; the message is a sentence for the reader. */
+export class Unreadable extends Error {}
+
+type Fields = Record<string, unknown>;
+
+/** The result in `data`.  Throws `Unreadable` where `data` is not a result of a kind and version known here. */
+export function readResult(data: unknown): Result {
+  const fields = record(data, "The result");
+  const { version } = fields;
+  if (version !== undefined && version !== VERSION) {
+    throw new Unreadable(
+      `This result is of version ${named(version)}, this viewer reads version ${VERSION}: open it with a newer workbench.`,
+    );
+  }
+  if (fields.kind === "next_tokens") return readNextTokens(fields);
+  throw new Unreadable(
+    `This viewer does not know the kind of result ${named(fields.kind)}: open it with a newer workbench.`,
+  );
+}
+
+function readNextTokens(fields: Fields): NextTokens {
+  const { tokens } = fields;
+  if (!Array.isArray(tokens) || tokens.length === 0) {
+    throw new Unreadable("This result cannot be drawn: it has no list of tokens.");
+  }
+  return {
+    kind: "next_tokens",
+    title: line(fields, "title") ?? "Next token",
+    provenance: readProvenance(fields.provenance ?? {}),
+    tokens: tokens.map(readToken),
+    foot: line(fields, "foot") ?? "",
+  };
+}
+
+function readProvenance(data: unknown): Provenance {
+  const fields = record(data, "Its provenance");
+  const read: Provenance = {};
+  for (const name of ["model", "dtype", "prompt"] as const) {
+    const value = line(fields, name);
+    if (value !== undefined) read[name] = value;
+  }
+  const bos = typeof fields.bos === "boolean" ? (fields.bos ? "BOS" : "no BOS") : line(fields, "bos");
+  if (bos !== undefined) read.bos = bos;
+  return read;
+}
+
+function readToken(data: unknown, index: number): Token {
+  const fields = record(data, `Token ${index + 1}`);
+  const { text } = fields;
+  if (typeof text !== "string" || text.length > MAX_TOKEN_CHARACTERS) {
+    throw new Unreadable(
+      `This result cannot be drawn: token ${index + 1} has no text, or more than a token has.`,
+    );
+  }
+  const probability = finite(fields.probability, index, "probability");
+  if (probability < 0 || probability > 1.000_001) {
+    throw new Unreadable(
+      `This result cannot be drawn: the probability of token ${index + 1} is not within 0 and 1.`,
+    );
+  }
+  return {
+    id: finite(fields.id, index, "id"),
+    text,
+    probability: Math.min(probability, 1),
+    logit: finite(fields.logit, index, "logit"),
+  };
+}
+
+function record(data: unknown, what: string): Fields {
+  if (typeof data !== "object" || data === null || Array.isArray(data)) {
+    throw new Unreadable(`This result cannot be drawn: ${what.toLowerCase()} is not an object.`);
+  }
+  return data as Fields;
+}
+
+function line(fields: Fields, name: string): string | undefined {
+  const value = fields[name];
+  if (value === undefined || value === null) return undefined;
+  if (typeof value !== "string" || value.length > MAX_LINE_CHARACTERS) {
+    throw new Unreadable(`This result cannot be drawn: its ${name} is not a short text.`);
+  }
+  return value;
+}
+
+function finite(value: unknown, index: number, name: string): number {
+  if (typeof value !== "number" || !Number.isFinite(value)) {
+    throw new Unreadable(`This result cannot be drawn: the ${name} of token ${index + 1} is not a number.`);
+  }
+  return value;
+}
+
+function named(value: unknown): string {
+  if (typeof value === "string") return `“${value.slice(0, 80)}”`;
+  return typeof value === "number" ? String(value) : "(none)";
+}
