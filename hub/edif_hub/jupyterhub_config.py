@@ -1,0 +1,63 @@
+"""JupyterHub's configuration: load the installation and its settings, apply them; nothing is appended or mutated.
+
+Read by ``python -m jupyterhub -f …/edif_hub/jupyterhub_config.py``, which runs as the hub.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from edif_hub import login, server
+from edif_hub.settings import HubSettings
+from edif_protocol.installation import Installation
+from edif_protocol.wire import TRACE_SCOPE
+
+installation = Installation()
+settings = HubSettings()
+try:
+    login.require_loopback(installation.host)
+except login.LoginRefused as refusal:
+    sys.exit(str(refusal))
+installation.hub_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+c = get_config()  # type: ignore[name-defined]  # noqa: F821 (JupyterHub puts it there)
+
+# The proxy is a process of its own, so that the hub can be restarted under running servers.
+c.JupyterHub.bind_url = installation.url("proxy")
+c.JupyterHub.hub_bind_url = installation.url("hub")
+c.JupyterHub.cleanup_servers = False
+c.JupyterHub.db_url = f"sqlite:///{installation.hub_dir / 'jupyterhub.sqlite'}"
+c.JupyterHub.cookie_secret_file = str(installation.hub_dir / "cookie_secret")
+c.JupyterHub.template_paths = [str(Path(__file__).parent / "templates")]
+c.JupyterHub.template_vars = {"announcement_login": "Log in with any name and the password that `edif up` names."}
+c.ConfigurableHTTPProxy.should_start = False
+c.ConfigurableHTTPProxy.api_url = installation.url("proxy-api")
+c.ConfigurableHTTPProxy.auth_token = installation.secret("proxy-token")
+
+c.JupyterHub.authenticator_class = "shared-password"
+c.SharedPasswordAuthenticator.user_password = installation.secret("user-password")
+c.SharedPasswordAuthenticator.admin_password = installation.secret("admin-password")
+c.Authenticator.admin_users = set(settings.admin_users)
+c.Authenticator.allowed_users = set(settings.allowed_users)
+c.Authenticator.allow_all = not settings.allowed_users
+c.Authenticator.username_pattern = login.USERNAME_PATTERN
+
+# Nobody is given a `shares` scope: sharing of servers by their users stays off (GHSA-c4gm-pwx9-9w8j).
+c.JupyterHub.custom_scopes = {TRACE_SCOPE: {"description": "Trace models on the eDIF backend."}}
+c.JupyterHub.services = [{"name": "edif-cli", "api_token": installation.secret("hub-admin-token")}]
+c.JupyterHub.load_roles = [
+    {"name": "user", "scopes": ["self", TRACE_SCOPE]},
+    {"name": "edif-cli", "scopes": ["admin:users", "tokens"], "services": ["edif-cli"]},
+]
+c.JupyterHub.token_expires_in_max_seconds = settings.laptop_key_longest_s
+
+c.JupyterHub.spawner_class = "simple"
+c.SimpleLocalProcessSpawner.home_dir_template = str(installation.hub_dir / "users" / "{username}")
+c.Spawner.cmd = [sys.executable, "-m", "jupyterhub.singleuser"]
+c.Spawner.args = server.arguments()
+c.Spawner.environment = server.environment(installation)
+c.Spawner.start_timeout = settings.start_timeout_s
+c.Spawner.http_timeout = settings.start_timeout_s
+c.Spawner.pre_spawn_hook = server.before_start(settings.kernel_key_s)
+c.Spawner.post_stop_hook = server.after_stop

@@ -1,0 +1,46 @@
+"""What can go wrong between a notebook and the backend, each with one sentence that says what to do.
+
+::
+
+    EdifError
+    ├── BackendUnreachable       nobody answers at the backend's address
+    │   └── TraceUnreachable     … while a trace was sent (edif.remote; also a RemoteError of nnsight)
+    ├── BackendRefused           the backend answered no
+    └── TraceRefused             … to a trace (edif.remote; also a RemoteError of nnsight)
+
+Raised in the user's process.
+"""
+
+from __future__ import annotations
+
+import traceback
+
+#: Code that is not the user's: a traceback stops before it.
+_INNER = ("/nnsight/", "/edif/", "/edif_kernel/", "/httpx/", "/wrapt/", "/IPython/", "/ipykernel/")
+
+
+class EdifError(Exception):
+    """``str(error)`` is the whole message; in a notebook it is shown with the user's line and no inner frames."""
+
+    def _render_traceback_(self) -> list[str]:
+        """IPython asks an exception for its own rendering by this name."""
+        lines = [
+            f"----> {frame.lineno} {frame.line}"
+            for frame in traceback.extract_tb(self.__traceback__)
+            if not any(part in frame.filename for part in _INNER)
+        ]
+        return [*lines[-1:], "", f"{type(self).__name__}: {self}"]
+
+
+class BackendUnreachable(EdifError):
+    """Nobody answers at the backend's address."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"The eDIF backend at {host} does not answer. Try again in a minute; whoever runs it finds the reason with"
+            " `edif status`."
+        )
+
+
+class BackendRefused(EdifError):
+    """The backend answered no; the sentence is its own."""

@@ -1,0 +1,109 @@
+"""nnsight's way to the backend with its connections kept, and its failures said in a sentence.
+
+The stock client makes a new ``httpx.Client`` for every call, which costs 55 to 70 ms for the SSL context alone, more
+than a small trace takes.  The protocol is unchanged.  Called by :mod:`edif_kernel.routing`; runs in the user's process.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import time
+from typing import Any
+
+import httpx
+import websocket
+from nnsight.intervention.backends import remote as stock
+from nnsight.schema.request import RequestModel
+from nnsight.schema.response import ResponseModel
+from nnsight.tracing.backend import Backend
+
+from edif.errors import BackendUnreachable, EdifError
+from edif.serving import refusal_sentence
+
+#: Shorter than the five seconds after which the gateway hangs up, so that no job is sent into a closing connection.
+_KEEP_S = 4.0
+_TIMEOUT = httpx.Timeout(10.0, read=600.0)
+
+
+class TraceUnreachable(BackendUnreachable, stock.RemoteError):
+    """Nobody took the trace."""
+
+
+class TraceRefused(EdifError, stock.RemoteError):
+    """The trace was refused before it ran, or its connection was lost; the sentence says why and what to do."""
+
+
+class EdifBackend(stock.RemoteBackend):
+    """A ``RemoteBackend`` that keeps its HTTP connection from one call to the next."""
+
+    def request(self, request: RequestModel, tracer: Any) -> Any:
+        """Send the trace and wait for its result (blocking).
+
+        Raises:
+            TraceUnreachable: the gateway does not answer.
+            TraceRefused: it answered no, or hung up before the result was there.
+        """
+        try:
+            return super().request(request, tracer)
+        except websocket.WebSocketConnectionClosedException as error:
+            raise TraceRefused(
+                f"The connection to the backend at {self.host} was lost before the result came; run the cell again."
+            ) from error
+        except (ConnectionError, TimeoutError, websocket.WebSocketException) as error:
+            raise TraceUnreachable(self.host) from error
+
+    def poll(self, tracer: Any = None) -> Any:
+        """The result of a non-blocking job, or None while it runs."""
+        answer = self._call("GET", f"/response/{self.job_id}")
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            return None
+        return self._noted(answer)
+
+    def _post(self, request: RequestModel, blob: bytes) -> ResponseModel:
+        answer = self._call(
+            "POST",
+            "/request",
+            data={"data": request.metadata()},
+            files={"blob": ("request", blob, "application/octet-stream")},
+        )
+        return _response(answer)
+
+    def _noted(self, answer: httpx.Response) -> Any:
+        response = _response(answer)
+        self.status = response.status
+        return self.handle(response)
+
+    def _call(self, method: str, path: str, **content: Any) -> httpx.Response:
+        headers = {
+            "ndif-timestamp": repr(time.time()),
+            "nnsight-version": stock._NNSIGHT_VERSION,
+            "python-version": sys.version,
+            "ndif-api-key": self.api_key,
+        }
+        try:
+            return _client_of(os.getpid()).request(method, f"{self.host}{path}", headers=headers, **content)
+        except httpx.HTTPError as error:
+            raise TraceUnreachable(self.host) from error
+
+
+def keep_connections(backend: Backend) -> Backend:
+    """``backend`` over kept connections, if it is nnsight's own way to a server; any other one unchanged."""
+    if type(backend) is not stock.RemoteBackend:
+        return backend
+    kept = EdifBackend.__new__(EdifBackend)  # the settings are worked out already; __init__ would do it again
+    kept.__dict__.update(backend.__dict__)
+    return kept
+
+
+@functools.cache
+def _client_of(process: int) -> httpx.Client:
+    """One client for each process: httpx is safe across threads, but a fork must not share its parent's sockets."""
+    return httpx.Client(timeout=_TIMEOUT, limits=httpx.Limits(keepalive_expiry=_KEEP_S))
+
+
+def _response(answer: httpx.Response) -> ResponseModel:
+    if answer.is_error:
+        raise TraceRefused(refusal_sentence(answer))
+    return ResponseModel.model_validate_json(answer.text)
