@@ -1,0 +1,70 @@
+"""The hub's REST API as far as the ``edif`` command needs it: users and their keys.
+
+Called by :mod:`edif_backend.cli.laptop_keys`.  Speaks as the hub's service ``edif-cli``, whose token both sides read from
+the installation's secrets.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from edif_backend.errors import SetupFailed
+from edif_protocol.installation import Installation
+from edif_protocol.wire import TRACE_SCOPE
+
+
+class HubClient:
+    """One command's conversation with the hub; use as a context manager."""
+
+    def __init__(self, installation: Installation) -> None:
+        self._client = httpx.Client(
+            base_url=f"{installation.url('hub')}/hub/api",
+            headers={"Authorization": f"token {installation.secret('hub-admin-token')}"},
+            timeout=30,
+        )
+
+    def __enter__(self) -> HubClient:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._client.close()
+
+    def make_key(self, user: str, lifetime_s: int, note: str) -> dict[str, Any]:
+        """A new key of ``user``, who is made if need be: ``{"token", "id", "expires_at", …}``."""
+        self._ask("POST", f"/users/{quote(user, safe='')}", allowed=(201, 409))
+        body = {"note": note, "expires_in": lifetime_s, "scopes": [TRACE_SCOPE]}
+        answer: dict[str, Any] = self._ask("POST", f"/users/{quote(user, safe='')}/tokens", body)
+        return answer
+
+    def users(self) -> list[str]:
+        """The names of all users."""
+        return [user["name"] for user in self._ask("GET", "/users")]
+
+    def keys(self, user: str) -> list[dict[str, Any]]:
+        """The keys of ``user`` that may trace; other tokens of theirs are none of our business."""
+        answer = self._ask("GET", f"/users/{quote(user, safe='')}/tokens", allowed=(200, 404))
+        tokens = answer.get("api_tokens", [])
+        return [{**token, "user": user} for token in tokens if TRACE_SCOPE in token["scopes"]]
+
+    def revoke(self, user: str, id: str) -> None:
+        """End one key at once."""
+        self._ask("DELETE", f"/users/{quote(user, safe='')}/tokens/{quote(id, safe='')}")
+
+    def _ask(self, method: str, path: str, body: Any = None, allowed: tuple[int, ...] = (200, 201, 204)) -> Any:
+        try:
+            answer = self._client.request(method, path, json=body)
+        except httpx.TransportError as error:
+            raise SetupFailed("The hub does not answer: is the workbench running? `edif up` starts it.") from error
+        if answer.status_code not in allowed:
+            raise SetupFailed(f"The hub refused ({answer.status_code}): {_reason(answer)}")
+        return answer.json() if answer.content else {}
+
+
+def _reason(answer: httpx.Response) -> str:
+    try:
+        return str(answer.json()["message"])
+    except (ValueError, KeyError, TypeError):
+        return answer.reason_phrase

@@ -1,0 +1,111 @@
+"""``edif models``, ``jobs`` and ``pids``: what there is, as a table or as JSON.
+
+Registered by :mod:`edif_backend.cli.main`; runs in the operator's shell.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+from edif_backend.cli.console import AsJson, duration, mebibytes, show_json, show_table
+from edif_backend.cli.located import find_installation
+from edif_backend.cli.processes import members
+from edif_backend.cli.readiness import gateway_status
+from edif_backend.jobs import Job, open_jobs
+from edif_backend.models.catalogue import Catalogue, ModelEntry, write_default
+
+
+def models(as_json: AsJson = False) -> None:
+    """The models of the catalogue and, while the workbench runs, their states."""
+    installation = find_installation()
+    answer = gateway_status(installation)
+    if answer is None:
+        write_default(installation.models_file)
+        records = [_from_catalogue(entry) for entry in Catalogue.load(installation.models_file).entries]
+    else:
+        records = [_from_gateway(name, model) for name, model in answer["deployments"].items()]
+    if as_json:
+        show_json(records)
+        return
+    columns = ("Model", "State", "Type", "Pinned", "Title")
+    rows = [(r["id"], r["state"], r["dtype"], "yes" if r["pinned"] else "", r["title"]) for r in records]
+    show_table(columns, rows, f"There is no model in {installation.models_file}.")
+
+
+def _from_catalogue(entry: ModelEntry) -> dict[str, Any]:
+    return {
+        "id": entry.id,
+        "state": "NOT_RUNNING",
+        "replicas": 0,
+        "dtype": entry.dtype,
+        "pinned": entry.pinned,
+        "purpose": entry.purpose,
+        "title": entry.title,
+    }
+
+
+def _from_gateway(name: str, model: dict[str, Any]) -> dict[str, Any]:
+    kept = ("replicas", "dtype", "pinned", "purpose", "title")
+    return {"id": name, "state": model["application_state"], **{key: model[key] for key in kept}}
+
+
+def jobs(
+    user: Annotated[str | None, typer.Option(help="Of this user alone.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many, the newest first.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """The newest jobs and their states."""
+    installation = find_installation()
+    if installation.jobs_database.exists():
+        table = open_jobs(installation.jobs_database)
+        try:
+            found = table.list(user=user, limit=limit)
+        finally:
+            table.close()
+    else:
+        found = []
+    if as_json:
+        show_json([_job_record(job) for job in found])
+        return
+    rows = [
+        (job.id, job.user, job.model, job.state.value, _clock(job.created_at), f"{job.changed_at - job.created_at:.2f} s")
+        for job in found
+    ]
+    show_table(("Job", "User", "Model", "State", "Created", "Until last change"), rows, "There is no job yet.")
+
+
+def _job_record(job: Job) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "user": job.user,
+        "model": job.model,
+        "state": job.state.value,
+        "description": job.description,
+        "created_at": datetime.fromtimestamp(job.created_at, UTC).isoformat(),
+        "changed_at": datetime.fromtimestamp(job.changed_at, UTC).isoformat(),
+        "payload_bytes": job.payload_bytes,
+        "result_bytes": job.result_bytes,
+    }
+
+
+def _clock(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def pids(as_json: AsJson = False) -> None:
+    """Role and pid of every process of this installation."""
+    found = members(find_installation())
+    if as_json:
+        show_json([dataclasses.asdict(member) for member in found])
+        return
+    now = time.time()
+    rows = [
+        (member.role, member.pid, duration(now - member.started_at), mebibytes(member.memory_bytes), member.command[:80])
+        for member in found
+    ]
+    show_table(("Role", "Pid", "Age", "Memory", "Command"), rows, "Nothing of this workbench is running.")

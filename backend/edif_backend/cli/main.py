@@ -1,0 +1,42 @@
+"""The ``edif`` command: ``./edif`` at the top of the checkout hands over to it.
+
+Every expected failure is one sentence on standard error and exit status 1.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from edif_backend.cli import laptop_keys
+from edif_backend.cli.bench import bench
+from edif_backend.cli.console import say
+from edif_backend.cli.doctor import doctor
+from edif_backend.cli.listings import jobs, models, pids
+from edif_backend.cli.workbench import down, status, up
+from edif_backend.errors import FabricError
+
+app = typer.Typer(
+    name="edif",
+    help="The eDIF workbench: a JupyterHub for looking inside language models, and the backend that runs the traces.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (up, down, status, models, jobs, pids, laptop_keys.env, doctor, bench):
+    app.command()(command)
+app.add_typer(laptop_keys.app, name="key")
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        app()
+    except FabricError as error:
+        say(f"edif: {error}")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

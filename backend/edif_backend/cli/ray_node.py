@@ -1,0 +1,45 @@
+"""``python -m edif_backend.cli.ray_node``: becomes ``ray start --head`` for one installation.
+
+Started by the supervisor as the program ``ray``.  What an earlier node left behind (it may have been killed) is ended
+first: it would hold the port and, worse, be found by name.  Nothing that is not needed is switched on: no dashboard page,
+no log monitor, no usage statistics; a small object store, since results do not go through it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from edif_backend.cli.located import make_short_dir
+from edif_backend.cli.processes import RAY_ROLES, end_members
+from edif_backend.settings import MIB, BackendSettings
+from edif_protocol.installation import Installation
+
+_OBJECT_STORE_BYTES = 128 * MIB
+
+
+def command(installation: Installation, slots: int, temporary: Path) -> list[str]:
+    """``ray start`` for this installation; ``temporary`` must have a short path (sockets of 107 bytes are made below)."""
+    return [
+        *(str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--disable-usage-stats"),
+        *("--node-ip-address", installation.host, "--port", str(installation.ports["ray"])),
+        *("--include-dashboard", "false", "--include-log-monitor", "false"),
+        *("--object-store-memory", str(_OBJECT_STORE_BYTES), "--num-cpus", str(slots)),
+        *("--temp-dir", str(temporary), "--log-style", "record", "--log-color", "false"),
+    ]
+
+
+def main() -> None:
+    """Clear away the last node, then become the new one."""
+    installation = Installation()
+    end_members(installation, RAY_ROLES)
+    temporary = make_short_dir(installation) / "ray"
+    shutil.rmtree(temporary, ignore_errors=True)
+    arguments = command(installation, BackendSettings().slots, temporary)
+    os.execv(arguments[0], arguments)
+
+
+if __name__ == "__main__":
+    main()
