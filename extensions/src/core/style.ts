@@ -52,7 +52,7 @@ export const STYLE = `
 .edif-card :focus-visible { outline: 2px solid var(--edif-accent); outline-offset: -2px; }
 .edif-card .edif-body { margin: 8px 0; overflow-x: auto; }
 .edif-card .edif-tokens { width: 100%; border-collapse: collapse; table-layout: auto; font-size: 12px; }
-.edif-card .edif-tokens thead th { padding: 0 8px 4px 0; color: var(--edif-muted); }
+.edif-card .edif-tokens thead th { vertical-align: bottom; color: var(--edif-muted); }
 .edif-card .edif-tokens tbody tr { height: 24px; background: none; }
 .edif-card .edif-tokens tbody tr:is(:hover, :focus) { background: var(--edif-quiet); }
 .edif-card .edif-tokens .edif-token { padding: 0 16px 0 4px; max-width: 320px; overflow-wrap: anywhere; }
@@ -62,9 +62,8 @@ export const STYLE = `
 .edif-card .edif-tokens tbody tr:first-child .edif-token { font-weight: 700; }
 .edif-card .edif-tokens .edif-mark { width: 60%; min-width: 80px; padding: 0 8px 0 0; }
 .edif-card .edif-tokens .edif-figure {
-  padding: 0 4px 4px 12px; text-align: right; white-space: nowrap; color: var(--edif-muted); font-variant-numeric: tabular-nums;
+  padding: 0 4px 0 12px; text-align: right; white-space: nowrap; color: var(--edif-muted); font-variant-numeric: tabular-nums;
 }
-.edif-card .edif-tokens tbody .edif-figure { padding-bottom: 0; }
 .edif-card[data-metric="probability"] [data-column="probability"],
 .edif-card[data-metric="logit"] [data-column="logit"] { color: var(--edif-text); }
 .edif-card .edif-track { display: block; position: relative; height: 6px; }
@@ -81,7 +80,7 @@ export const STYLE = `
 .edif-card .edif-scale { width: 96px; height: 6px; border-radius: 3px; background: linear-gradient(in oklab to right, var(--edif-weak), var(--edif-strong)); }
 .edif-card .edif-range { width: 96px; height: 1px; background: var(--edif-muted); }
 .edif-card .edif-foot {
-  display: flex; flex-wrap: wrap; gap: 2px 12px; padding-top: 8px; border-top: 1px solid var(--edif-line);
+  display: flex; flex-wrap: wrap; align-items: baseline; gap: 2px 12px; padding-top: 8px; border-top: 1px solid var(--edif-line);
   font-size: 11px; color: var(--edif-muted); overflow-wrap: anywhere;
 }
 .edif-card kbd { padding: 0 4px; border: 1px solid var(--edif-line); border-radius: 3px; font-size: 10px; }

@@ -1,5 +1,5 @@
 // The module-federation container that JupyterLab loads: what its builder would generate, by hand and without webpack.
-// Entry point of the bundle, run by JupyterLab's page (see docs/decisions/0003-front-end-build.md).
+// Entry point of the bundle, run by JupyterLab's page (see docs/decisions/front-end-build.md).
 import { mimeExtension, type WidgetClass } from "./jupyterlab.ts";
 
 /** Webpack's share scope: package name, version, and how to get the package. */
