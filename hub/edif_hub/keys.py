@@ -8,6 +8,7 @@ with the one scope ``custom:edif:trace``: it can trace and nothing else, unlike 
 from __future__ import annotations
 
 from jupyterhub.spawner import Spawner
+from sqlalchemy.orm import object_session
 
 from edif_protocol.wire import TRACE_SCOPE
 
@@ -29,6 +30,8 @@ def revoke_keys(spawner: Spawner) -> int:
     note = note_of(spawner.name)
     ended = [token for token in spawner.user.api_tokens if token.note == note]
     for token in ended:
-        spawner.db.delete(token)
-    spawner.db.commit()
+        session = object_session(token)
+        assert session is not None  # the hub's own: these tokens were read through it
+        session.delete(token)
+        session.commit()
     return len(ended)

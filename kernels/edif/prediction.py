@@ -34,7 +34,7 @@ class NextTokens:
     probabilities: NDArray[np.float64]  # (k,)
     logits: NDArray[np.float64]  # (k,)
     title: str
-    provenance: dict[str, str]
+    provenance: dict[str, str | bool]  # model, dtype and, with a prompt, prompt and bos
     foot: str
 
     @property
@@ -66,13 +66,19 @@ class NextTokens:
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return {RESULT_TYPE: self.as_json(), "text/html": self._html(), "text/plain": repr(self)}
 
+    def _source(self) -> list[str]:
+        """Model, dtype, BOS policy and prompt in the words of a reader."""
+        known = self.provenance
+        bos = ["BOS" if known["bos"] else "no BOS", f"“{known['prompt']}”"] if "bos" in known else []
+        return [str(known["model"]), str(known["dtype"]), *bos]
+
     def _html(self) -> str:
         rows = "".join(
             f"<tr><td style='text-align:left'><code>{escape(visible(token))}</code></td>"
             f"<td>{p:.3f}</td><td>{logit:.3f}</td></tr>"
             for token, p, logit in zip(self.tokens, self.probabilities, self.logits, strict=True)
         )
-        source = escape(" · ".join(f"{name} {value}" for name, value in self.provenance.items()))
+        source = escape(" · ".join(self._source()))
         return (
             f"<table><caption>{escape(self.title)}<br><small>{source}</small></caption><thead><tr><th>token</th>"
             f"<th>probability</th><th>logit</th></tr></thead><tbody>{rows}</tbody></table>"
@@ -132,10 +138,13 @@ def _text(tokenizer: Any, id: int) -> str:
     return f" {text}" if piece.startswith("▁") and not text.startswith(" ") else text
 
 
-def _provenance(logits: Tensor, tokenizer: Any, prompt: str | None) -> dict[str, str]:
-    provenance = {"model": str(tokenizer.name_or_path), "dtype": str(logits.dtype).removeprefix("torch.")}
+def _provenance(logits: Tensor, tokenizer: Any, prompt: str | None) -> dict[str, str | bool]:
+    provenance: dict[str, str | bool] = {
+        "model": str(tokenizer.name_or_path),
+        "dtype": str(logits.dtype).removeprefix("torch."),
+    }
     if prompt is not None:
         first = tokenizer(prompt).input_ids[:1]
         bos = tokenizer.bos_token_id is not None and first == [tokenizer.bos_token_id]
-        provenance |= {"prompt": prompt, "bos": "added" if bos else "none"}
+        provenance |= {"prompt": prompt, "bos": bos}
     return provenance
