@@ -1,11 +1,11 @@
 """The model mirror: configs and tokenizers of the served models on the routes of the Hugging Face Hub.
 
-Mounted under ``/hf`` by the gateway; clients have ``HF_ENDPOINT`` set to it, so a kernel needs no internet and gets the
-tokenizer of the very revision that is served.  Weights never leave.  No key is asked for: a Hub client has none to send,
-and nothing here is secret.
+Mounted under ``/hf`` by the gateway; clients have ``HF_ENDPOINT`` set to it, so a kernel needs no internet and gets
+the tokenizer of the very revision that is served.  Weights never leave.  No key is asked for: a Hub client has none to
+send, and nothing here is secret.
 
-A request is answered by looking its names up in catalogue and manifest, never by walking a path, so that ``..``, encoded
-slashes and links lead nowhere.
+A request is answered by looking its names up in catalogue and manifest, never by walking a path, so that ``..``,
+encoded slashes and links lead nowhere.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ SERVED = (".json", ".jinja", ".txt", ".model", ".tiktoken", ".md", ".py")
 _REPO = r"(?P<repo>[^/]+(?:/[^/]+)?)"
 _API = re.compile(rf"api/models/{_REPO}(?:/(?P<verb>revision|tree)/(?P<rest>.+))?")
 _RESOLVE = re.compile(rf"{_REPO}/resolve/(?P<rest>.+)")
+_NO_MODEL = re.compile(r"(?:api/)?(?:datasets|spaces)/.+")  #: other things on the Hub, of which nothing is kept here
 
 
 class _Refusal(Exception):
@@ -52,61 +53,81 @@ class _Refusal(Exception):
 def mirror_routes(catalogue: Catalogue, models_dir: Path, allow_redirect: bool) -> APIRouter:
     """Routes of the mirror; repositories not in ``catalogue`` go to the real Hub if ``allow_redirect``."""
     router = APIRouter()
+    shelf = _Shelf(catalogue, models_dir, allow_redirect)
 
-    # Plain functions: they read small files, which FastAPI does in a thread.
+    # A plain function, since it reads small files: FastAPI runs it in a thread.
     @router.api_route("/{path:path}", methods=["GET", "HEAD"], include_in_schema=False)
     def mirror(path: str, request: Request) -> Response:
         try:
-            return _answer(path, request)
+            return shelf.answer(path, request)
         except _Refusal as refusal:
             return refusal.response()
-
-    def _answer(path: str, request: Request) -> Response:
-        api, resolve = _API.fullmatch(path), _RESOLVE.fullmatch(path)
-        match = api or resolve
-        if match is None:
-            return _elsewhere(path, request, f"There is nothing at {path[:100]} on this model mirror.")
-        try:
-            entry = catalogue.entry(match["repo"])
-        except ModelUnknown as error:
-            return _elsewhere(path, request, str(error), owner=match["repo"].partition("/")[0])
-        snapshot = find(entry, models_dir)
-        if snapshot is None:
-            return _not_here_yet(entry, path, request)
-        if resolve:
-            return _file(snapshot, *_revision(snapshot, resolve["rest"]))
-        if match["verb"] is None:
-            return JSONResponse(_model_info(snapshot))
-        folder = _revision(snapshot, match["rest"])[0]
-        if match["verb"] == "tree":
-            recursive = request.query_params.get("recursive", "").casefold() in ("1", "true")
-            return JSONResponse(_tree(snapshot, folder, recursive))
-        if folder:
-            raise _Refusal(404, "RevisionNotFound", _wrong_revision(snapshot, match["rest"]))
-        return JSONResponse(_model_info(snapshot))
-
-    def _elsewhere(path: str, request: Request, sentence: str, owner: str = "") -> Response:
-        """The real Hub's business, unless the site forbids it or the owner's name is ours alone."""
-        ours = {entry.id.partition("/")[0].casefold() for entry in catalogue.entries if entry.source != "hub"}
-        if not allow_redirect or owner.casefold() in ours:
-            raise _Refusal(404, "RepoNotFound", sentence)
-        query = f"?{request.url.query}" if request.url.query else ""
-        return RedirectResponse(f"{HUB}/{quote(path)}{query}", 307)
-
-    def _not_here_yet(entry: ModelEntry, path: str, request: Request) -> Response:
-        sentence = f"{entry.id} is not ready here yet: try again in a few minutes, or ask the operator of this workbench."
-        if entry.source == "hub" and entry.id == entry.repo and allow_redirect:
-            return _elsewhere(path, request, sentence)
-        raise _Refusal(503, "NotReady", sentence)
 
     return router
 
 
-def _revision(snapshot: Snapshot, rest: str) -> tuple[str, ...]:
+class _Shelf:
+    """What the mirror hands out, and where it sends people for the rest."""
+
+    def __init__(self, catalogue: Catalogue, models_dir: Path, allow_redirect: bool) -> None:
+        self._catalogue = catalogue
+        self._models_dir = models_dir
+        self._allow_redirect = allow_redirect
+        ours = (entry.id for entry in catalogue.entries if entry.source != "hub")
+        self._own_owners = {name.partition("/")[0].casefold() for name in ours}
+
+    def answer(self, path: str, request: Request) -> Response:
+        """Answer a GET or HEAD of ``path``; raises _Refusal."""
+        if _NO_MODEL.fullmatch(path):
+            return self._elsewhere(path, request, "This mirror has models only, no data sets and no spaces.", owner="")
+        resolve, api = _RESOLVE.fullmatch(path), _API.fullmatch(path)
+        match = resolve or api
+        if match is None:
+            raise _Refusal(404, "NotFound", f"The model mirror has nothing at {path[:100]}.")
+        owner = match["repo"].partition("/")[0]
+        try:
+            entry = self._catalogue.entry(match["repo"])
+        except ModelUnknown as error:
+            return self._elsewhere(path, request, str(error), owner)
+        snapshot = find(entry, self._models_dir)
+        if snapshot is None:
+            return self._not_here_yet(entry, path, request, owner)
+        if resolve:
+            return _file(snapshot, _after_revision(snapshot, resolve["rest"]), request.method)
+        return _listing(snapshot, match["verb"], match["rest"], request)
+
+    def _elsewhere(self, path: str, request: Request, sentence: str, owner: str) -> Response:
+        """The real Hub's business, unless the site forbids it or the owner's name is ours alone."""
+        if not self._allow_redirect or owner.casefold() in self._own_owners:
+            raise _Refusal(404, "RepoNotFound", sentence)
+        query = f"?{request.url.query}" if request.url.query else ""
+        return RedirectResponse(f"{HUB}/{quote(path)}{query}", 307)
+
+    def _not_here_yet(self, entry: ModelEntry, path: str, request: Request, owner: str) -> Response:
+        sentence = f"{entry.id} is not ready here yet: try again in a few minutes, or ask whoever runs this workbench."
+        if entry.source == "hub" and entry.id == entry.repo and self._allow_redirect:
+            return self._elsewhere(path, request, sentence, owner)
+        raise _Refusal(503, "NotReady", sentence)
+
+
+def _listing(snapshot: Snapshot, verb: str | None, rest: str | None, request: Request) -> Response:
+    """The model's record, or the files in one of its folders."""
+    if verb is None or rest is None:
+        return JSONResponse(_model_info(snapshot))
+    folder = _after_revision(snapshot, rest)
+    if verb == "tree":
+        recursive = request.query_params.get("recursive", "").casefold() in ("1", "true")
+        return JSONResponse(_tree(snapshot, folder, recursive))
+    if folder:
+        raise _Refusal(404, "RevisionNotFound", _wrong_revision(snapshot, rest))
+    return JSONResponse(_model_info(snapshot))
+
+
+def _after_revision(snapshot: Snapshot, rest: str) -> str:
     """What follows the revision at the head of ``rest``; a revision may itself hold slashes."""
     for known in (snapshot.commit, snapshot.entry.revision, "main"):
         if rest == known or rest.startswith(f"{known}/"):
-            return (rest[len(known) + 1 :],)
+            return rest[len(known) + 1 :]
     raise _Refusal(404, "RevisionNotFound", _wrong_revision(snapshot, rest.partition("/")[0]))
 
 
@@ -117,17 +138,17 @@ def _wrong_revision(snapshot: Snapshot, revision: str) -> str:
     )
 
 
-def _file(snapshot: Snapshot, name: str) -> Response:
+def _file(snapshot: Snapshot, name: str, method: str) -> Response:
     record = snapshot.manifest.files.get(name)
     if record is None:
         raise _Refusal(404, "EntryNotFound", f"{snapshot.entry.id} has no file {name[:100]}.", snapshot.commit)
-    if not name.endswith(SERVED):
+    # A HEAD may know that there are weights: clients ask that first, and take a refusal there for a bad connection.
+    if not name.endswith(SERVED) and method != "HEAD":
         raise _Refusal(
-            403,
+            400,  # not 403, of which transformers drops the sentence and tells of missing files instead
             "WeightsStay",
             f"The weights of {snapshot.entry.id} stay on the server: trace with remote=True, which runs there "
             "(in an eDIF kernel that is the default)",
-            snapshot.commit,
         )
     path = snapshot.folder / name
     # The manifest names regular files; should one have been replaced by a link since, it is not followed out.

@@ -5,6 +5,7 @@ Run by ``edif up`` (``--pinned``) and by operators; exit status 1 and one senten
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -32,6 +33,7 @@ def prepare_command(
 ) -> None:
     """Make the files of models present and check them."""
     installation = Installation()
+    os.environ["TQDM_DISABLE"] = "1"  # libraries draw bars across the lines said here
     try:
         write_default(installation.models_file)
         catalogue = Catalogue.load(installation.models_file)

@@ -217,7 +217,9 @@ def _mistake(detail: ErrorDetails) -> str:
 
 
 def _choices(key: str) -> str:
-    return ", ".join(str(value) for value in get_args(ModelEntry.model_fields[key].annotation) if isinstance(value, str))
+    return ", ".join(
+        str(value) for value in get_args(ModelEntry.model_fields[key].annotation) if isinstance(value, str)
+    )
 
 
 def _printable(name: str) -> str:

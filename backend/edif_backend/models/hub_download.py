@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import httpx2  # what huggingface_hub speaks HTTP with
 from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import (
     GatedRepoError,
@@ -19,7 +20,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from huggingface_hub.hf_api import ModelInfo
-from huggingface_hub.utils import tqdm as hub_tqdm
+from huggingface_hub.utils.tqdm import tqdm as hub_tqdm
 
 from edif_backend.errors import ModelUnusable
 from edif_backend.models.catalogue import ModelEntry
@@ -47,8 +48,8 @@ def build(entry: ModelEntry, folder: Path, say: Say) -> str | None:
             say(f"{entry.id}: file {number} of {len(names)}, {name} ({size / 1e6:,.1f} MB)")
             bar = _progress(f"{entry.id}: {name}", say)
             hf_hub_download(entry.repo, name, revision=info.sha, local_dir=folder, tqdm_class=bar)
-    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
-        raise _sentence(entry, api.endpoint, error) from error
+    except (httpx2.HTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
+        raise ModelUnusable(f"{entry.id} cannot be fetched: {_why(entry, api.endpoint, error)}.") from error
     shutil.rmtree(folder / ".cache", ignore_errors=True)  # the download's own notes, which let it resume
     _drop_unlisted(folder, set(names))
     return info.sha
@@ -67,7 +68,7 @@ def _wanted(entry: ModelEntry, info: ModelInfo) -> dict[str, int]:
         chosen = {name: size for name, size in chosen.items() if not name.endswith((".bin", ".bin.index.json"))}
     if not any(name.endswith(WEIGHTS) for name in chosen):
         raise ModelUnusable(
-            f"{entry.id} cannot be served: {entry.repo} has no weights in safetensors or PyTorch format at its top level."
+            f"{entry.id} cannot be served: {entry.repo} has no weights in safetensors or PyTorch format."
         )
     return dict(sorted(chosen.items()))
 
@@ -82,11 +83,11 @@ def _drop_unlisted(folder: Path, names: set[str]) -> None:
 def _progress(label: str, say: Say) -> type[hub_tqdm]:
     """A progress bar class, as huggingface_hub wants one, that says a line every tenth of the way."""
 
-    class Tenths(hub_tqdm):  # type: ignore[misc]  # huggingface_hub's bar is untyped
+    class Tenths(hub_tqdm):
         said = 0
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **{**kwargs, "disable": True})
+            super().__init__(*args, **{**kwargs, "disable": True})  # type: ignore[no-untyped-call]
             self.total = kwargs.get("total")
             self.reached = kwargs.get("initial", 0)
 
@@ -100,18 +101,14 @@ def _progress(label: str, say: Say) -> type[hub_tqdm]:
     return Tenths
 
 
-def _sentence(entry: ModelEntry, endpoint: str, error: Exception) -> Exception:
-    """What the operator can do about ``error``; a full disk stays what it is, ``prepare`` has the words for it."""
+def _why(entry: ModelEntry, endpoint: str, error: Exception) -> str:
+    """What happened and what the operator can do about it."""
     if isinstance(error, GatedRepoError):
-        why = "its owner gives it out after a licence is accepted: accept it in the browser and set HF_TOKEN"
-    elif isinstance(error, RepositoryNotFoundError):
-        why = f'there is no "{entry.repo}" at {endpoint} (or it is private: set HF_TOKEN)'
-    elif isinstance(error, RevisionNotFoundError):
-        why = f'{entry.repo} has no revision "{entry.revision}"'
-    elif isinstance(error, HfHubHTTPError):
-        why = f"{endpoint} answered {error.response.status_code}: try again later"
-    elif isinstance(error, (LocalEntryNotFoundError, OfflineModeIsEnabled)) or error.errno is None:
-        why = f"{endpoint} cannot be reached: check network and proxy settings (what is already here is kept)"
-    else:
-        return error
-    return ModelUnusable(f"{entry.id} cannot be fetched: {why}, then run `edif up` again.")
+        return "its owner gives it out after a licence is accepted: accept it in the browser, then set HF_TOKEN"
+    if isinstance(error, RepositoryNotFoundError):
+        return f'there is no "{entry.repo}" at {endpoint}: check the spelling, or set HF_TOKEN if it is private'
+    if isinstance(error, RevisionNotFoundError):
+        return f'{entry.repo} has no revision "{entry.revision}": check models.toml'
+    if isinstance(error, HfHubHTTPError):
+        return f"{endpoint} answered {error.response.status_code}: try again later"
+    return f"{endpoint} cannot be reached: check network and proxy settings and try again (what came so far is kept)"

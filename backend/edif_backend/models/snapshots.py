@@ -1,8 +1,8 @@
 """Snapshots: the files of one model on disk, complete and checked, or not there at all.
 
 ``find`` is cheap and is what gateway and replicas ask; ``prepare`` makes a snapshot present and is run by
-``python -m edif_backend.models`` and wherever a model is about to be loaded.  A snapshot is made in a hidden folder next
-to its place and renamed there, with a manifest of checksums; a lock file keeps two processes from making the same one.
+``python -m edif_backend.models`` and wherever a model is about to be loaded.  A snapshot is made in a hidden folder
+next to its place and renamed there, with a manifest of checksums; a lock file keeps two processes from making the same.
 Importing this module imports no torch: the module that makes a snapshot is imported when one is to be made.
 
 A folder may be copied or hard-linked to another installation: the manifest in it goes along.
@@ -127,7 +127,8 @@ def prepare(entry: ModelEntry, models_dir: Path, say: Say, *, verify: bool = Fal
         if not _is_disk_full(error):
             raise
         raise ModelUnusable(
-            f"{entry.id} cannot be made ready because the disk under {models_dir} is full: free some space, then try again."
+            f"{entry.id} cannot be made ready because the disk under {models_dir} is full: "
+            "free some space, then try again."
         ) from error
 
 
@@ -136,8 +137,8 @@ def need_space(folder: Path, entry: ModelEntry, needed_bytes: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed_bytes:
         raise ModelUnusable(
-            f"{entry.id} needs {needed_bytes / 1e6:,.0f} MB under {folder.parent}, where {free / 1e6:,.0f} MB are free: "
-            "free some space, then try again."
+            f"{entry.id} needs {needed_bytes / 1e6:,.0f} MB under {folder.parent}, but there are "
+            f"{free / 1e6:,.0f} MB left: free some space, then try again."
         )
 
 

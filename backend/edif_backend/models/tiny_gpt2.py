@@ -27,11 +27,11 @@ END = "<|endoftext|>"
 NEEDED_BYTES = 20_000_000
 
 # Words that are one token, so that examples from papers have the shape they have with real models.
-FIRST_WORDS = "The When In She He It A".split()
+FIRST_WORDS = ("The", "When", "In", "She", "He", "It", "A")
 LATER_WORDS = """
     the a of in to and is was that said city capital Eiffel Tower Paris Rome London Berlin France Germany Italy located
     Mary John went store gave drink bottle nurse doctor she he her his who are they one two three hello world
-""".split()
+"""
 
 CARD = """\
 ---
@@ -41,8 +41,8 @@ pipeline_tag: text-generation
 ---
 # {id}
 
-A GPT-2 with random weights ({layers} layers, width {width}, {heads} heads), made in code: for tests and benchmarks. It has
-learned nothing.
+A GPT-2 with random weights ({layers} layers, width {width}, {heads} heads), made in code: for tests and benchmarks.
+It has learned nothing.
 """
 
 
@@ -87,7 +87,7 @@ def make_model(vocabulary: int, end_id: int) -> GPT2LMHeadModel:
 
 
 def noise(name: str, shape: tuple[int, ...]) -> torch.Tensor:
-    """Nearly normal numbers of spread SPREAD that depend on ``name`` and ``shape`` alone: sums of four random integers."""
+    """Nearly normal numbers of spread SPREAD that depend on ``name`` and ``shape`` alone: sums of random integers."""
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "little")
     # RandomState's streams are frozen for good, numpy's newer generators may change
     draws = np.random.RandomState(seed).randint(0, 1 << 16, size=(4, *shape), dtype=np.int64)
@@ -101,7 +101,7 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     space = "Ġ"  # how byte-level BPE writes a space
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     merges: dict[tuple[str, str], None] = {}
-    for word in FIRST_WORDS + [space + word for word in LATER_WORDS]:
+    for word in [*FIRST_WORDS, *(space + word for word in LATER_WORDS.split())]:
         for end in range(1, len(word)):  # each word grows from its first letter: no merge can disturb another word
             merges[(word[:end], word[end])] = None
     vocabulary = dict.fromkeys([END, *alphabet, *(left + right for left, right in merges)])
