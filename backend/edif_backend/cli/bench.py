@@ -1,7 +1,8 @@
 """``edif bench NAME``: runs one benchmark of the checkout.
 
-Registered by :mod:`edif_backend.cli.main`.  A benchmark is a script ``tests/bench/NAME.py`` that prints a table, or with
-``--json`` one object of figures as its last line; it finds the installation in its environment.
+Registered by :mod:`edif_backend.cli.main`; runs in the operator's shell.  A benchmark is a script
+``tests/bench/NAME.py`` that prints a table, or with ``--json`` one object of figures as its last line; it finds the
+installation in its environment.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def bench(
     if name not in known:
         raise SetupFailed(f"There is no benchmark {name!r}: there are {', '.join(known)}.")
     command = [sys.executable, str(known[name]), *(["--json"] if as_json else [])]
-    status = subprocess.run(command, env=find_installation().child_environment("bench")).returncode
+    status = subprocess.run(command, env=find_installation().child_environment("bench"), check=False).returncode
     if status:
         say(f"The benchmark {name} failed (status {status}).")
         raise typer.Exit(1)

@@ -73,7 +73,8 @@ def check_home(installation: Installation) -> Check:
             return Check("home", FAIL, f"The disk of {home} is full.", "Free some space.")
         return Check("home", FAIL, f"The folder {home} cannot be written ({error.strerror}).", mend)
     if '"' in str(home) or "\n" in str(home):
-        return Check("home", FAIL, f"The folder {home} has a quote or a line break in its name.", "Name another in EDIF_HOME.")
+        finding = f"The folder {home} has a quote or a line break in its name."
+        return Check("home", FAIL, finding, "Name another in EDIF_HOME.")
     return Check("home", OK, f"{home} can be written.")
 
 
@@ -117,15 +118,15 @@ def check_jail() -> Check:
         return Check("jail", FAIL, "bubblewrap (bwrap), which closes user code in, was not found.", mend)
     trial = [program, "--unshare-user", "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "true"]
     try:
-        done = subprocess.run(trial, capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL)
+        done = subprocess.run(trial, capture_output=True, text=True, timeout=30, check=False)
     except subprocess.TimeoutExpired:
-        return Check("jail", FAIL, "bubblewrap did not come back within 30 s.", "Try `bwrap --unshare-all --ro-bind / / true`.")
+        return Check("jail", FAIL, "bubblewrap did not come back within 30 s.", f"Try `{' '.join(trial)}` by hand.")
     if done.returncode == 0:
         return Check("jail", OK, "bubblewrap can make user, process and network namespaces.")
     reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
     mend = (
         "An administrator must allow them: sysctl kernel.unprivileged_userns_clone=1 user.max_user_namespaces=10000 "
-        "kernel.apparmor_restrict_unprivileged_userns=0 (whichever exist); in a container, allow the unshare system call."
+        "kernel.apparmor_restrict_unprivileged_userns=0 (whichever exist); a container must allow unshare and mount."
     )
     return Check("jail", FAIL, f"The kernel refuses the namespaces that user code is closed in with ({reason}).", mend)
 

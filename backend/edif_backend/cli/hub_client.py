@@ -1,12 +1,12 @@
 """The hub's REST API as far as the ``edif`` command needs it: users and their keys.
 
-Called by :mod:`edif_backend.cli.laptop_keys`.  Speaks as the hub's service ``edif-cli``, whose token both sides read from
-the installation's secrets.
+Called by :mod:`edif_backend.cli.laptop_keys`, in the operator's shell.  Speaks as the hub's service ``edif-cli``, whose
+token both sides read from the installation's secrets.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote
 
 import httpx
@@ -26,7 +26,7 @@ class HubClient:
             timeout=30,
         )
 
-    def __enter__(self) -> HubClient:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -44,13 +44,13 @@ def lifetime_s(text: str) -> int:
 
 
 def user_name(given: str | None) -> str:
-    """The user meant: ``given``, or this account's own name in the spelling of the hub.
+    """The user meant, in the hub's lower case: ``given``, or else this account's own name.
 
     Raises:
         SetupFailed: the account has no name that can be used.
     """
     if given is not None:
-        return given
+        return given.lower()
     try:
         return getpass.getuser().lower()
     except (OSError, KeyError):

@@ -17,7 +17,7 @@ from edif_backend.cli.located import find_installation
 from edif_backend.cli.processes import members
 from edif_backend.cli.readiness import gateway_status
 from edif_backend.jobs import Job, open_jobs
-from edif_backend.models.catalogue import Catalogue, ModelEntry, write_default
+from edif_backend.models.catalogue import Catalogue, ModelEntry
 
 
 def models(as_json: AsJson = False) -> None:
@@ -25,7 +25,6 @@ def models(as_json: AsJson = False) -> None:
     installation = find_installation()
     answer = gateway_status(installation)
     if answer is None:
-        write_default(installation.models_file)
         records = [_from_catalogue(entry) for entry in Catalogue.load(installation.models_file).entries]
     else:
         records = [_from_gateway(name, model) for name, model in answer["deployments"].items()]
@@ -73,8 +72,7 @@ def jobs(
         show_json([_job_record(job) for job in found])
         return
     rows = [
-        (job.id, job.user, job.model, job.state.value, _clock(job.created_at), f"{job.changed_at - job.created_at:.2f} s")
-        for job in found
+        (job.id, job.user, job.model, job.state.value, _clock(job.created_at), f"{_age_s(job):.2f} s") for job in found
     ]
     show_table(("Job", "User", "Model", "State", "Created", "Until last change"), rows, "There is no job yet.")
 
@@ -93,19 +91,24 @@ def _job_record(job: Job) -> dict[str, Any]:
     }
 
 
+def _age_s(job: Job) -> float:
+    """Seconds from the job's arrival to its last change; for a finished job, all that it took."""
+    return job.changed_at - job.created_at
+
+
 def _clock(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def pids(as_json: AsJson = False) -> None:
     """Role and pid of every process of this installation."""
-    found = members(find_installation())
+    members_found = members(find_installation())
     if as_json:
-        show_json([dataclasses.asdict(member) for member in found])
+        show_json([dataclasses.asdict(member) for member in members_found])
         return
     now = time.time()
     rows = [
-        (member.role, member.pid, duration(now - member.started_at), mebibytes(member.memory_bytes), member.command[:80])
-        for member in found
+        (found.role, found.pid, duration(now - found.started_at), mebibytes(found.memory_bytes), found.command[:80])
+        for found in members_found
     ]
     show_table(("Role", "Pid", "Age", "Memory", "Command"), rows, "Nothing of this workbench is running.")

@@ -45,7 +45,7 @@ def _port_file(installation: Installation) -> Path:
 
 
 def short_dir(installation: Installation) -> Path:
-    """A folder whose path is short enough for the Unix sockets below it, which may have 107 bytes; see :func:`make_short_dir`.
+    """A folder with a path short enough for the Unix sockets below it (at most 107 bytes); see :func:`make_short_dir`.
 
     Always below ``/tmp`` and not ``TMPDIR``: it must be the same folder for every command, whatever shell gives it.
     """
@@ -63,7 +63,7 @@ def make_short_dir(installation: Installation) -> Path:
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise SetupFailed(f"{folder} is needed for sockets and belongs to somebody else: have it removed, then try again.")
+        raise SetupFailed(f"{folder} is needed for sockets and is somebody else's: have it removed, then try again.")
     return folder
 
 

@@ -2,9 +2,9 @@
 
 Called by ``edif pids``, ``down`` and ``up``, and by :mod:`edif_backend.cli.ray_node` before it starts Ray.
 
-A process belongs to an installation when ``EDIF_HOME`` and ``EDIF_ROLE`` in its environment say so; both are needed, since
-a person's shell may well have ``EDIF_HOME`` set.  Ray's agents wipe their environment when they rename themselves; they are
-known by the log files they hold open.  Children of all these belong too, whatever environment they were given.
+A process belongs to an installation when ``EDIF_HOME`` and ``EDIF_ROLE`` in its environment say so; both are needed,
+they are known by the log files they hold open.  Children of all these belong too, whatever their environment.
+they are known by the log files they hold open.  Children of all these belong too, whatever environment they were given.
 """
 
 from __future__ import annotations
@@ -88,9 +88,12 @@ def _marked(installation: Installation) -> Iterable[tuple[psutil.Process, str]]:
             role = environment.get("EDIF_ROLE")
             if role and environment.get("EDIF_HOME") == home:
                 yield process, role
-            elif not environment and process.name().startswith("ray::"):
-                if any(file.path.startswith(ray_files) for file in process.open_files()):
-                    yield process, "ray"
+            elif not environment and process.name().startswith("ray::") and _has_open(process, ray_files):
+                yield process, "ray"
+
+
+def _has_open(process: psutil.Process, prefix: str) -> bool:
+    return any(file.path.startswith(prefix) for file in process.open_files())
 
 
 def _describe(process: psutil.Process, role: str) -> Member | None:
@@ -117,11 +120,6 @@ def _refine(role: str, command: str) -> str:
     return role
 
 
-def has_role(found: Iterable[Member], role: str) -> bool:
-    """Whether one of ``found`` plays ``role``."""
-    return any(member.role == role for member in found)
-
-
 def owner_of_port(port: int) -> str | None:
     """``name (pid N)`` of whoever listens on TCP ``port``, as far as this account may know."""
     with contextlib.suppress(*_GONE, OSError):
@@ -131,4 +129,3 @@ def owner_of_port(port: int) -> str | None:
                     return None
                 return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
     return None
-

@@ -1,8 +1,8 @@
 """``python -m edif_backend.cli.ray_node``: becomes ``ray start --head`` for one installation.
 
 Started by the supervisor as the program ``ray``.  What an earlier node left behind (it may have been killed) is ended
-first: it would hold the port and, worse, be found by name.  Nothing that is not needed is switched on: no dashboard page,
-no log monitor, no usage statistics; a small object store, since results do not go through it.
+first: it would hold the port.  Nothing that is not needed is switched on: no dashboard page, no log monitor, no usage
+statistics; a small object store, since results do not go through it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _OBJECT_STORE_BYTES = 128 * MIB
 
 
 def command(installation: Installation, slots: int, temporary: Path) -> list[str]:
-    """``ray start`` for this installation; ``temporary`` must have a short path (sockets of 107 bytes are made below)."""
+    """``ray start`` for this installation; ``temporary`` must have a short path (sockets are made below it)."""
     return [
         *(str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--disable-usage-stats"),
         *("--node-ip-address", installation.host, "--port", str(installation.ports["ray"])),
@@ -38,7 +38,7 @@ def main() -> None:
     temporary = make_short_dir(installation) / "ray"
     shutil.rmtree(temporary, ignore_errors=True)
     arguments = command(installation, BackendSettings().slots, temporary)
-    os.execv(arguments[0], arguments)
+    os.execv(arguments[0], arguments)  # noqa: S606 (there is no shell to be injected into)
 
 
 if __name__ == "__main__":

@@ -74,10 +74,10 @@ def _answers(url: str, status: int) -> bool:
 
 
 def wait_until_serving(installation: Installation, timeout_s: float, say: Callable[[str], None]) -> None:
-    """Return when everything serves, saying what is waited for whenever that changes.
+    """Return when everything serves; says what is waited for whenever that changes.
 
     Raises:
-        SetupFailed: a program keeps dying, the supervisor ended, or the time is over; with the end of the log concerned.
+        SetupFailed: a program keeps dying, the supervisor ended, or the time is over; with the end of a log.
     """
     began_at = time.time()
     deadline = time.monotonic() + timeout_s
@@ -85,7 +85,7 @@ def wait_until_serving(installation: Installation, timeout_s: float, say: Callab
     while True:
         found = states(installation)
         if found is None:
-            raise SetupFailed(f"The supervisor ended while starting; {log_file(installation, 'supervisor')} says why.")
+            raise SetupFailed(f"The supervisor was stopped meanwhile; see {log_file(installation, 'supervisor')}.")
         for program in found:
             if program.state == "FATAL":
                 raise SetupFailed(_died(installation, program))
@@ -102,8 +102,9 @@ def wait_until_serving(installation: Installation, timeout_s: float, say: Callab
 
 def _died(installation: Installation, program: ProgramState) -> str:
     return (
-        f"The {program.role} keeps ending right after its start. The end of its log:\n{_tail(installation, program.role)}\n"
-        f"Mend what it names, then try again; `edif doctor` checks the rest. Its log: {log_file(installation, program.role)}"
+        f"The {program.role} keeps ending right after its start. The end of its log:\n"
+        f"{_tail(installation, program.role)}\nMend what it names, then try again; `edif doctor` checks the rest. "
+        f"The whole log: {log_file(installation, program.role)}"
     )
 
 
