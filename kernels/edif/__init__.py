@@ -3,9 +3,11 @@
 Runs in the user's process, in a notebook or on a laptop; imports neither torch nor nnsight by itself.
 """
 
+from __future__ import annotations
+
 from importlib.metadata import version
 
-from edif.errors import BackendRefused, BackendUnreachable, EdifError
+from edif.errors import BackendRefused, BackendUnreachable, EdifError, ModelUnknown, WeightsElsewhere
 from edif.prediction import NextTokens, next_tokens
 from edif.serving import Model, Models, Status, models, status
 
@@ -16,9 +18,11 @@ __all__ = [
     "BackendUnreachable",
     "EdifError",
     "Model",
+    "ModelUnknown",
     "Models",
     "NextTokens",
     "Status",
+    "WeightsElsewhere",
     "__version__",
     "models",
     "next_tokens",

@@ -6,7 +6,9 @@
     ├── BackendUnreachable       nobody answers at the backend's address
     │   └── TraceUnreachable     … while a trace was sent (edif.remote; also a RemoteError of nnsight)
     ├── BackendRefused           the backend answered no
-    └── TraceRefused             … to a trace (edif.remote; also a RemoteError of nnsight)
+    ├── TraceRefused             … to a trace (edif.remote; also a RemoteError of nnsight)
+    ├── ModelUnknown             the backend does not serve this model (also an OSError, as transformers raises)
+    └── WeightsElsewhere         something would run in this process, and the weights are on the backend
 
 Raised in the user's process.
 """
@@ -44,3 +46,17 @@ class BackendUnreachable(EdifError):
 
 class BackendRefused(EdifError):
     """The backend answered no; the sentence is its own."""
+
+
+class ModelUnknown(EdifError, OSError):
+    """The backend does not serve this model; the sentence is its own and lists those that it does."""
+
+
+class WeightsElsewhere(EdifError):
+    """Something would run in this process, and the weights are on the backend."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f"The weights of {model} stay on the backend, so nothing can run on them here. Write `with model.trace(…):`"
+            " or `with model.generate(…):`, without remote=False, and the block runs there."
+        )

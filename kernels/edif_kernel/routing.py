@@ -61,7 +61,7 @@ def _already_decided(wrapped: Callable[..., Any], args: tuple[Any, ...], kwargs:
 
 def _inside_trace() -> bool:
     """Whether a trace or session is running in this thread: what is opened inside belongs to it."""
-    from nnsight.tracing import tracer  # only ever called from inside nnsight, so this imports nothing
+    from nnsight.tracing import tracer  # noqa: PLC0415 (called from inside nnsight only, never before its import)
 
     return int(getattr(tracer._local, "depth", 0)) > 0
 
@@ -70,6 +70,6 @@ def _over_kept_connection(
     wrapped: Callable[..., Any], model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     """nnsight's ``_remote_backend``, with its transport replaced by the one that keeps its connections."""
-    from edif.remote import keep_connections  # imports nnsight, which must not happen before the user does it
+    from edif.remote import keep_connections  # noqa: PLC0415 (imports nnsight, as the user has done by now)
 
     return keep_connections(wrapped(*args, **kwargs))

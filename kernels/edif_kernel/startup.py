@@ -10,6 +10,7 @@ import importlib
 
 from IPython.core.interactiveshell import InteractiveShell
 
+from edif_kernel import refusals
 from edif_kernel.magics import EdifMagics
 from edif_kernel.routing import Routing
 
@@ -21,4 +22,5 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
     importlib.import_module("anyio._backends._asyncio")
     routing = Routing()
     routing.install_when_nnsight_is_imported()
+    refusals.install_when_nnsight_is_imported()
     shell.register_magics(EdifMagics(shell, routing))

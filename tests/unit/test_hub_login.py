@@ -14,7 +14,7 @@ def test_loopback_is_served(host: str) -> None:
     require_loopback(host)
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "lab.example.org", ""])
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "lab.example.org", ""])  # noqa: S104 (refused)
 def test_other_addresses_are_refused_with_what_to_do(host: str) -> None:
     with pytest.raises(LoginRefused, match=r"EDIF_HOST=127\.0\.0\.1"):
         require_loopback(host)

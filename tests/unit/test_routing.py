@@ -163,7 +163,7 @@ def test_local_session_keeps_its_traces_here(server: Server) -> None:
 def test_session_with_backend_by_position(server: Server) -> None:
     own = Server()
     model = Line()
-    with model.session(own):
+    with model.session(own):  # noqa: SIM117 (nnsight takes the block of one `with` statement)
         with model.trace(INPUT):
             model[0].output.save()
     assert (len(own.blocks), len(server.blocks)) == (1, 0)

@@ -1,0 +1,161 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: eDIF
+#     language: python
+#     name: edif
+# ---
+
+# %% [markdown]
+# # Hello: look inside a language model
+#
+# In three minutes: load a model, read what one of its layers computes, see what it would say next, and change its mind.
+#
+# Run a cell with **Shift + Enter**, or all of them with *Run → Run All Cells*. Under each cell stands what you should see.
+
+# %% [markdown]
+# ## 1. Load a model, without its weights
+#
+# `edif/smollm2-135m-demo` is SmolLM2-135M-Instruct, a small language model: 30 layers, each with 576 numbers for every
+# token. Its weights were once rounded to about four bits and are used here in float32, so its figures differ a little from
+# those of the original.
+#
+# This line fetches only the model's *plan* (which parts there are, and of what size) and its tokenizer. The weights stay on
+# the eDIF backend, shared by everybody, which is why this takes seconds and no GPU.
+
+# %%
+from nnsight import TransformersModel
+
+model = TransformersModel("edif/smollm2-135m-demo", task="text-generation")
+print("weights in this notebook:", model.dispatched)
+
+# %% [markdown]
+# Expected: `weights in this notebook: False`
+#
+# What did the model read? Not words but *tokens*; the space before a word belongs to its token.
+
+# %%
+prompt = "The Eiffel Tower is in the city of"
+tokens = [model.tokenizer.decode(id) for id in model.tokenizer(prompt).input_ids]
+print(len(tokens), tokens)
+
+# %% [markdown]
+# Expected: `9 ['The', ' E', 'iffel', ' Tower', ' is', ' in', ' the', ' city', ' of']`
+#
+# ## 2. One trace: save an activation, look at the prediction
+#
+# The block under `with model.trace(prompt):` describes *what to look at while the model reads the prompt*. It does not run
+# line by line in this notebook: nnsight takes the block as a whole, sends it to the backend, and the model runs there once,
+# at the end of the block. That is what **deferred** means.
+#
+# Inside the block, `model.model.layers[10].output` is what layer 10 passes on. Only what you mark with `.save()` comes back.
+
+# %%
+with model.trace(prompt):
+    hidden = model.model.layers[10].output.save()
+    logits = model.lm_head.output[:, -1].save()
+
+print("hidden:", tuple(hidden.shape), "  logits:", tuple(logits.shape))
+
+# %% [markdown]
+# Expected: `hidden: (1, 9, 576)   logits: (1, 49152)`
+#
+# One prompt, 9 tokens, 576 numbers for each: the state of the model after its eleventh layer (counting starts at 0). `logits`
+# holds one score for each of the 49,152 tokens that could come next. As probabilities:
+
+# %%
+import edif
+
+edif.next_tokens(logits, model.tokenizer, k=5, prompt=prompt)
+
+# %% [markdown]
+# Expected: **␣Paris** first, with probability 0.656.
+#
+# ## 3. One intervention: change what the model believes
+#
+# Is the city stored in the state of the subject, *Eiffel Tower*? Put it to the test: read the states of another subject at
+# layer 10, and write them in its place. Both subjects are three tokens long, at positions 1 to 3.
+
+# %%
+with model.trace("The Colosseum is in the city of"):
+    colosseum = model.model.layers[10].output[:, 1:4].save()
+
+with model.trace(prompt):
+    model.model.layers[10].output[:, 1:4] = colosseum
+    changed = model.lm_head.output[:, -1].save()
+
+edif.next_tokens(changed, model.tokenizer, k=5, prompt=prompt, title="Next token, subject replaced at layer 10")
+
+# %% [markdown]
+# Expected: **␣Rome** first, with probability 0.788. The model still *read* "Eiffel Tower"; three states of one layer were
+# enough to move the tower to Rome.
+#
+# Until which layer does the model look up the subject? The same intervention at several layers, in one `session`: everything
+# in it is sent as one job, and values pass from trace to trace without `.save()`.
+
+# %%
+paris, rome = (model.tokenizer.encode(city)[0] for city in (" Paris", " Rome"))
+
+with model.session():
+    rows = [].save()
+    for layer in (4, 10, 16, 20, 22, 24, 28):
+        with model.trace("The Colosseum is in the city of"):
+            state = model.model.layers[layer].output[:, 1:4]
+        with model.trace(prompt):
+            model.model.layers[layer].output[:, 1:4] = state
+            chance = model.lm_head.output[0, -1].softmax(-1)
+        rows.append((layer, chance[paris].item(), chance[rome].item()))
+
+print("layer   Paris    Rome")
+for layer, p, r in rows:
+    print(f"{layer:5}   {p:.3f}   {r:.3f}")
+
+# %% [markdown]
+# Expected: Rome wins up to layer 22 (0.691) and Paris from layer 24 on (0.600). Around layer 23 the answer has moved from the
+# subject to the last token, and changing the subject comes too late. This is one pair of prompts, a hint and not yet a
+# finding.
+
+# %% [markdown]
+# ## Two common mistakes
+#
+# **A value was not saved.** It existed on the backend while the block ran, and is gone.
+
+# %%
+with model.trace(prompt):
+    forgotten = model.model.layers[10].output
+
+try:
+    forgotten.shape
+except NameError as error:
+    print("NameError:", error)
+
+# %% [markdown]
+# Expected: `NameError: name 'forgotten' is not defined`. Mend: `.save()` at the end of that line.
+#
+# **Values were asked for against the order in which the model computes them.** Layer 20 runs after layer 5, so a block that has
+# already waited for layer 20 has missed layer 5.
+
+# %%
+try:
+    with model.trace(prompt):
+        late = model.model.layers[20].output.save()
+        early = model.model.layers[5].output.save()
+except Exception as error:
+    print(str(error).strip().splitlines()[-1])
+
+# %% [markdown]
+# Expected: a line that names `layers.5.output` as missed. Mend: ask for layer 5 first.
+#
+# ## Where to go from here
+#
+# - `%edif` shows where your traces go; `edif.models()` shows which models there are.
+# - Your own work belongs outside the folder `tutorials`, or under another name: files you have not edited are brought up to
+#   date when your server starts.
+# - The [nnsight documentation](https://nnsight.net) explains everything a trace can do; it works here unchanged.
+
+# %%
+# %edif

@@ -1,0 +1,177 @@
+"""A saved notebook shows its results in a real JupyterLab with no kernel: what a reader of somebody's notebook sees."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+from playwright.sync_api import Page, expect, sync_playwright
+
+from edif_widgets import labextension_path
+
+MIME_TYPE = "application/vnd.edif.result.v1+json"
+CHROMIUM = Path("/usr/bin/chromium")
+QUIET = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --disable-dev-shm-usage"
+).split()
+SCREENSHOTS = Path(__file__).parents[2] / ".artifacts" / "screenshots"
+PATIENCE_MS = 60_000
+
+PARIS = {
+    "kind": "next_tokens",
+    "title": "Next token",
+    "provenance": {
+        "model": "edif/smollm2-135m-demo",
+        "dtype": "float32",
+        "bos": False,
+        "prompt": "The Eiffel Tower is in the city of",
+    },
+    "tokens": [
+        {"id": 7042, "text": " Paris", "probability": 0.656, "logit": 18.42},
+        {"id": 12057, "text": " Rome", "probability": 0.038, "logit": 15.57},
+        {"id": 198, "text": "\n", "probability": 0.0001, "logit": 9.6},
+    ],
+    "foot": "1 forward · 0.3 s on the server · 12 KB received",
+}
+HOSTILE = {"kind": "lens", "title": "<img src=x onerror=\"document.title='owned'\">"}
+
+
+def saved_notebook(path: Path) -> None:
+    """A notebook with one result that can be drawn and one that cannot, never executed here."""
+    outputs = [new_output("display_data", {MIME_TYPE: data, "text/plain": "a result"}) for data in (PARIS, HOSTILE)]
+    cells = [new_code_cell("…", outputs=[output]) for output in outputs]
+    nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": {"name": "gone", "display_name": "Gone"}}), path)
+
+
+def free_port() -> int:
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        port: int = trial.getsockname()[1]
+    return port
+
+
+def wait_until_serving(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    while process.poll() is None:
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+        else:
+            return
+    pytest.fail(f"JupyterLab ended:\n{log.read_text()[-2000:]}")
+
+
+def needed(present: bool, mend: str) -> None:
+    if present:
+        return
+    if os.environ.get("CI"):
+        pytest.fail(mend)
+    pytest.skip(mend)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A JupyterLab of its own, without hub and kernel; gives its address."""
+    needed((labextension_path() / "edif-widgets").is_dir(), "the front end is not built: run extensions/build.sh")
+    home = tmp_path_factory.mktemp("lab")
+    notebooks = home / "notebooks"
+    notebooks.mkdir()
+    saved_notebook(notebooks / "saved.ipynb")
+    address = f"http://127.0.0.1:{(port := free_port())}"
+    foreign = ("JUPYTER", "EDIF_", "NDIF_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    options = {
+        "--ServerApp.port": str(port),
+        "--ServerApp.port_retries": "0",
+        "--ServerApp.root_dir": str(notebooks),
+        "--IdentityProvider.token": "reader",
+        "--LabApp.extra_labextensions_path": str(labextension_path()),
+        "--LabApp.news_url": "",
+    }
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
+    log = home / "log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [*command, *(f"{name}={value}" for name, value in options.items())],
+            env={**kept, "HOME": str(home), "JUPYTER_PREFER_ENV_PATH": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            wait_until_serving(f"{address}/api", process, log)
+            yield address
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
+
+@pytest.fixture(scope="module")
+def opened(lab: str) -> Iterator[Callable[[str], Page]]:
+    """Opens the saved notebook in a theme, with no kernel, in a fresh browser context."""
+    needed(CHROMIUM.exists(), "Chromium is missing: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+
+        def show(theme: str) -> Page:
+            page = browser.new_page(viewport={"width": 1180, "height": 800})
+            chosen = page.request.put(
+                f"{lab}/lab/api/settings/@jupyterlab/apputils-extension:themes",
+                data=json.dumps({"raw": json.dumps({"theme": theme})}),
+                headers={"Authorization": "token reader", "Content-Type": "application/json"},
+            )
+            assert chosen.ok, chosen.text()
+            page.goto(f"{lab}/lab/tree/saved.ipynb?token=reader&reset")
+            page.get_by_role("button", name="No Kernel", exact=True).last.click(timeout=PATIENCE_MS)
+            expect(page.locator(".edif-card").first).to_be_visible(timeout=PATIENCE_MS)
+            return page
+
+        yield show
+        browser.close()
+
+
+@pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
+def test_saved_result_is_drawn(opened: Callable[[str], Page], theme: str) -> None:
+    page = opened(theme)
+    table = page.get_by_role("grid", name="Next token, edif/smollm2-135m-demo")
+    expect(table.get_by_role("rowheader")).to_have_text(["␣Paris", "␣Rome", "↵"])
+    expect(table.get_by_role("row").nth(1)).to_contain_text("0.656")
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"saved-result-{theme.split()[-1].lower()}.png")
+    page.close()
+
+
+def test_keys_belong_to_the_result(opened: Callable[[str], Page]) -> None:
+    page = opened("JupyterLab Light")
+    rows = page.locator(".edif-card tbody tr")
+    rows.first.focus()
+    page.keyboard.press("ArrowDown")
+    expect(rows.nth(1)).to_be_focused()
+    page.keyboard.press("m")
+    expect(page.locator(".edif-card").first).to_have_attribute("data-metric", "logit")
+    # In a notebook `m` turns the cell into Markdown: its output, and the result with it, would be gone.
+    assert page.locator(".jp-MarkdownCell").count() == 0
+    page.close()
+
+
+def test_unknown_result_says_so(opened: Callable[[str], Page]) -> None:
+    page = opened("JupyterLab Light")
+    problem = page.locator(".edif-problem")
+    expect(problem.locator("p")).to_contain_text("does not know the kind of result “lens”")
+    expect(problem.locator("pre")).to_be_hidden()
+    problem.locator("summary").click()
+    expect(problem.locator("pre")).to_contain_text("onerror")
+    assert "owned" not in page.title()
+    page.close()
