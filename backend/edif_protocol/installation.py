@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import secrets
 import sys
+from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field, field_validator
 from pydantic_settings import (
@@ -21,7 +23,7 @@ from pydantic_settings import (
 
 
 class Installation(BaseSettings):
-    """Folder, public address and ports of one installation (environment ``EDIF_HOME``, ``EDIF_HOST``, ``EDIF_PORT``)."""
+    """Folder, public address and ports of one installation (``EDIF_HOME``, ``EDIF_HOST``, ``EDIF_PORT``)."""
 
     model_config = SettingsConfigDict(env_prefix="EDIF_", frozen=True, extra="ignore")
 
@@ -103,7 +105,7 @@ class Installation(BaseSettings):
         }
 
     def child_environment(self, role: str) -> dict[str, str]:
-        """This process's own variables, those of ``role`` over them, and the scripts of this Python first on ``PATH``."""
+        """This process's own variables, those of ``role`` over them, and this Python's scripts first on ``PATH``."""
         scripts = str(Path(sys.executable).parent)
         path = os.environ.get("PATH", os.defpath)
         return {**os.environ, **self.environment(role), "PATH": os.pathsep.join((scripts, path))}
@@ -140,11 +142,18 @@ def _typable_password() -> str:
     return "-".join("".join(secrets.choice(letters) for _ in range(4)) for _ in range(4))
 
 
+class _TableSource(TomlConfigSettingsSource):
+    """A table of a TOML file that may lack the table: then every setting has its default."""
+
+    def _read_file(self, file_path: Path | Traversable) -> dict[str, Any]:
+        return {**{table: {} for table in self.toml_table_header}, **super()._read_file(file_path)}
+
+
 class TomlSettings(BaseSettings):
     """Base of a deployable's settings: one table of ``edif.toml``, then ``EDIF_…`` variables over it.
 
-    A subclass sets ``model_config`` with its ``env_prefix`` and ``toml_file``/``toml_table_header``; unknown keys in its
-    table are refused.
+    A subclass sets ``model_config`` with its ``env_prefix`` and ``toml_table_header``; unknown keys in its table are
+    refused.
     """
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid")
@@ -159,4 +168,4 @@ class TomlSettings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments, then environment, then ``edif.toml``."""
-        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls, Installation().config_file))
+        return (init_settings, env_settings, _TableSource(settings_cls, Installation().config_file))

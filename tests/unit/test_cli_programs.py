@@ -127,6 +127,30 @@ def test_a_home_below_a_file_cannot_be_written(tmp_path: Path) -> None:
     assert "EDIF_HOME" in found.mend
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[backend]\nlease_s = 'long'\n", "lease_s"),
+        ("[backend]\nlease = 1\n", "The setting lease "),
+        ("[backend\n", "not valid TOML"),
+    ],
+)
+def test_settings_that_cannot_be_understood_are_named(text: str, words: str) -> None:
+    home = located.find_installation().home
+    home.mkdir()
+    (home / "edif.toml").write_text(text)
+    found = checks.check_settings(located.find_installation())
+    assert found.state == checks.FAIL
+    assert words in found.finding
+
+
+def test_a_table_for_another_process_leaves_the_defaults() -> None:
+    home = located.find_installation().home
+    home.mkdir()
+    (home / "edif.toml").write_text("[hub]\nstart_timeout_s = 5\n")
+    assert checks.check_settings(located.find_installation()).state == checks.OK
+
+
 def test_the_end_of_a_log(tmp_path: Path) -> None:
     log = tmp_path / "a.log"
     log.write_text("".join(f"line {n}\n" for n in range(20_000)))

@@ -10,13 +10,16 @@ import shutil
 import socket
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from edif_backend.cli.processes import owner_of_port
-from edif_backend.settings import MIB
+from edif_backend.settings import MIB, BackendSettings
 from edif_protocol.installation import Installation
 
 OK, WARN, FAIL = "ok", "warn", "fail"
@@ -46,6 +49,7 @@ def before_start(installation: Installation) -> Iterator[Check]:
     yield check_python()
     yield check_home(installation)
     yield check_disk(installation)
+    yield check_settings(installation)
     yield from check_ports(installation)
     yield check_jail()
 
@@ -76,6 +80,23 @@ def check_home(installation: Installation) -> Check:
         finding = f"The folder {home} has a quote or a line break in its name."
         return Check("home", FAIL, finding, "Name another in EDIF_HOME.")
     return Check("home", OK, f"{home} can be written.")
+
+
+def check_settings(installation: Installation) -> Check:
+    """``edif.toml`` and the ``EDIF_BACKEND_…`` variables can be understood (the hub checks its own table)."""
+    file = installation.config_file
+    try:
+        BackendSettings()
+    except tomllib.TOMLDecodeError as invalid:
+        return Check("settings", FAIL, f"{file} is not valid TOML: {invalid}.", "Correct it.")
+    except ValidationError as invalid:
+        first = invalid.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        mend = f"Correct [backend] in {file}, or the variable EDIF_BACKEND_{name.upper()}."
+        return Check(
+            "settings", FAIL, f"The setting {name} of the backend is not usable: {first['msg'].lower()}.", mend
+        )
+    return Check("settings", OK, f"{file} is understood." if file.exists() else "All settings have their defaults.")
 
 
 def check_disk(installation: Installation) -> Check:

@@ -22,6 +22,7 @@ from edif_backend.cli.checks import (
     check_jail,
     check_memory,
     check_python,
+    check_settings,
 )
 from edif_backend.cli.console import AsJson, say, show_json, show_table
 from edif_backend.cli.located import find_installation
@@ -50,7 +51,8 @@ def doctor(as_json: AsJson = False) -> None:
 def _checks(installation: Installation) -> Iterator[Check]:
     running = states(installation) is not None
     if running:  # its own ports are taken, rightly
-        yield from (check_python(), check_home(installation), check_disk(installation), check_jail())
+        yield from (check_python(), check_home(installation), check_disk(installation), check_settings(installation))
+        yield check_jail()
     else:
         yield from before_start(installation)
     yield check_memory(psutil.virtual_memory().available)

@@ -107,7 +107,7 @@ def supervisor_config(installation: Installation, chosen: Iterable[Program]) -> 
                 autostart="true",
                 autorestart="true",
                 startsecs=3,
-                startretries=8,
+                startretries=1_000_000,  # for ever, a second later each time
                 stopwaitsecs=program.stop_wait_s,
                 stopasgroup="true",
                 killasgroup="true",

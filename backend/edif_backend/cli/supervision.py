@@ -37,9 +37,10 @@ class ProgramState:
     """What the supervisor says of one program."""
 
     role: str
-    state: str  #: STARTING, RUNNING, BACKOFF (keeps dying), FATAL (given up), STOPPED …
+    state: str  #: STARTING, RUNNING, BACKOFF (died at once, is tried again), STOPPED …
     description: str
     pid: int | None
+    started_at: int  #: seconds since the epoch; of the last try
 
 
 def start(installation: Installation) -> subprocess.Popen[bytes]:
@@ -86,7 +87,10 @@ def states(installation: Installation) -> list[ProgramState] | None:
     found = _call(installation, "supervisor.getAllProcessInfo")
     if found is None:
         return None
-    return [ProgramState(info["name"], info["statename"], info["description"], info["pid"] or None) for info in found]
+    return [
+        ProgramState(info["name"], info["statename"], info["description"], info["pid"] or None, info["start"])
+        for info in found
+    ]
 
 
 def _call(installation: Installation, method: str) -> Any:
