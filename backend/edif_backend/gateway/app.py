@@ -13,11 +13,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edif_backend.clock import now
 from edif_backend.errors import FabricError, PayloadTooLarge
-from edif_backend.gateway import requests, results, service, subscriptions
+from edif_backend.gateway import requests, results, service, subscribe
 from edif_backend.gateway.identity import Identity
 from edif_backend.gateway.mirror import mirror_routes
 from edif_backend.gateway.parts import Parts
-from edif_backend.gateway.subscriptions import Subscriptions
+from edif_backend.gateway.sessions import Sessions
 from edif_backend.jobs import Bell, open_jobs
 from edif_backend.models.catalogue import Catalogue
 from edif_backend.objects.folder import Objects
@@ -36,7 +36,7 @@ def create_app(installation: Installation, settings: BackendSettings) -> FastAPI
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         bells = installation.run_dir / "bells"
         jobs = open_jobs(installation.jobs_database, bells)
-        follow = Subscriptions(jobs)
+        sessions = Sessions(jobs)
         async with httpx.AsyncClient(timeout=httpx.Timeout(5.0)) as client:
             with Bell(bells, "gateway") as bell:
                 app.state.parts = Parts(
@@ -55,9 +55,9 @@ def create_app(installation: Installation, settings: BackendSettings) -> FastAPI
                         mend=_key_mend(installation),
                         clock=now,
                     ),
-                    subscriptions=follow,
+                    sessions=sessions,
                 )
-                following = asyncio.create_task(follow.follow(bell))
+                following = asyncio.create_task(sessions.follow(bell))
                 yield
                 following.cancel()
         jobs.close()
@@ -65,7 +65,7 @@ def create_app(installation: Installation, settings: BackendSettings) -> FastAPI
     app = FastAPI(title="eDIF gateway", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.include_router(service.routes)
     app.include_router(requests.routes)
-    app.include_router(subscriptions.routes)
+    app.include_router(subscribe.routes)
     app.include_router(results.routes)
     app.include_router(
         mirror_routes(catalogue, installation.models_dir, settings.allow_hub_redirect), prefix="/hf"

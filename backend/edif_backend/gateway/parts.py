@@ -9,7 +9,7 @@ from starlette.requests import HTTPConnection
 
 from edif_backend.errors import KeyRefused, NotServing
 from edif_backend.gateway.identity import Identity, User
-from edif_backend.gateway.subscriptions import Subscriptions
+from edif_backend.gateway.sessions import Sessions
 from edif_backend.jobs import Job, Jobs
 from edif_backend.models.catalogue import Catalogue
 from edif_backend.objects.folder import Objects
@@ -30,7 +30,7 @@ class Parts:
     objects: Objects
     links: Links
     identity: Identity
-    subscriptions: Subscriptions
+    sessions: Sessions
 
     async def user(self, connection: HTTPConnection) -> User:
         """Who asks.

@@ -83,7 +83,7 @@ def _model(parts: Parts, envelope: Envelope) -> ModelEntry:
 
 
 def _check_session(parts: Parts, envelope: Envelope, user: User) -> None:
-    if not envelope.session_id or parts.subscriptions.owner(envelope.session_id) == user.name:
+    if not envelope.session_id or parts.sessions.owner(envelope.session_id) == user.name:
         return
     raise SessionUnknown(
         "The websocket session of this request is not open here, or it is not yours; "

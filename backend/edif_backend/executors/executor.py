@@ -1,0 +1,159 @@
+"""The executor: one fork of the zygote, one job of one user.
+
+It rebuilds the traced block that the client sent (which already runs the user's code: a payload is a pickle), runs it
+with nnsight, unmodified, and sends back what was saved.  Everything it says travels as frames over its one socket.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import socket
+import sys
+import time
+import traceback
+from typing import Any, TextIO, cast
+
+import nnsight
+import torch
+import zstandard
+from nnsight.schema.request import RequestModel
+from nnsight.tracing.tracer import _saves, dec, inc
+
+from edif_backend.executors import frames
+from edif_backend.executors.frames import Kind
+
+#: Largest payload taken (the gateway's own limit is lower).
+_PAYLOAD_BYTES = 1 << 34
+_LINE_CHARACTERS = 16_384
+_OURS = (os.path.dirname(os.path.abspath(__file__)), os.path.dirname(nnsight.__file__))
+_INSTALLED = tuple({os.path.dirname(os.__file__), *(path for path in sys.path if "-packages" in path)})
+
+
+def warm_up(model: nnsight.TransformersModel) -> None:
+    """Run one traced forward, so that lazy parts of torch and nnsight are there before the first fork."""
+    with torch.no_grad(), model.trace(torch.tensor([[0, 1, 2, 3]])):
+        model.output.logits.save()
+
+
+def serve(sock: socket.socket, model: nnsight.TransformersModel, threads: int) -> None:
+    """Take one job, run it, answer, return."""
+    try:
+        kind, body = frames.receive(sock, frames.WORDS_BYTES)
+        assert kind is Kind.JOB
+        job = frames.read_words(body)
+        kind, payload = frames.receive(sock, _PAYLOAD_BYTES)
+        assert kind is Kind.PAYLOAD
+    except EOFError:
+        return
+    if threads > 1:
+        torch.set_num_threads(threads)
+    sys.stdout = sys.stderr = cast(TextIO, _Lines(sock))
+    sock.sendall(frames.pack(Kind.STARTED))
+    started = time.perf_counter()
+    try:
+        saved = run(model, payload, bool(job["compress"]), job["env"])
+        ran = time.perf_counter()
+        data = _pack(saved, bool(job["compress"]))
+    except BaseException as error:  # noqa: BLE001 - the top of the job: whatever user code raises is its answer
+        sys.stdout.flush()
+        sock.sendall(frames.words(Kind.FAILED, description=describe(error)))
+        return
+    sys.stdout.flush()
+    for start in range(0, len(data), frames.PIECE_BYTES):
+        sock.sendall(frames.pack(Kind.RESULT, data[start : start + frames.PIECE_BYTES]))
+    done = time.perf_counter()
+    seconds = {"run": round(ran - started, 6), "pack": round(done - ran, 6)}
+    sock.sendall(frames.words(Kind.DONE, result_bytes=len(data), seconds=seconds))
+
+
+class Unreadable(Exception):
+    """The payload could not be rebuilt here."""
+
+
+def run(model: nnsight.TransformersModel, payload: bytes, compress: bool, env: dict[str, Any]) -> dict[str, Any]:
+    """Run the traced block in ``payload`` on ``model``; returns the saved values by name.
+
+    Raises:
+        Unreadable: the payload cannot be rebuilt (a module that is missing here, a model of another shape).
+        BaseException: whatever the block raises.
+    """
+    try:
+        tracer = RequestModel.deserialize(payload, model._remoteable_persistent_objects(), compress=compress)
+    except Exception as error:
+        raise Unreadable(_unreadable(error)) from error
+    model._remoteable_set_env(env)
+    # As nnsight's own Tracer.__exit__ does: saves are recorded between inc and dec, by identity.
+    inc()
+    try:
+        tracer.execute(tracer.info.code)
+        saves = _saves()
+        return {name: value for name, value in tracer.info.frame.f_locals.items() if id(value) in saves}
+    finally:
+        dec()
+
+
+def describe(error: BaseException) -> str:
+    """What the user is shown: their own lines, the cause, and the mend where it is known."""
+    if isinstance(error, Unreadable):
+        return str(error)
+    if isinstance(error, SystemExit):
+        return f"Your code ended the job: SystemExit({error.code!r}).\n{_user_traceback(error)}"
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        return f"The job needed more memory than one job may take; save or batch less.\n{_user_traceback(error)}"
+    return _user_traceback(error)
+
+
+def _user_traceback(error: BaseException) -> str:
+    """The traceback without our frames, nnsight's and installed packages', as long as a frame of the user's is left."""
+    entries = [entry for entry in traceback.extract_tb(error.__traceback__) if not entry.filename.startswith(_OURS)]
+    own = [entry for entry in entries if not entry.filename.startswith((*_INSTALLED, "<frozen"))]
+    lines = ["Traceback (most recent call last):\n", *traceback.format_list(own or entries)]
+    return "".join([*lines, *traceback.format_exception_only(error)]).rstrip()
+
+
+def _unreadable(error: Exception) -> str:
+    said = f"{type(error).__name__}: {error}"
+    if isinstance(error, ModuleNotFoundError):
+        return (
+            f"The server does not have a module that your trace uses ({said}). If it is your own, send it along: "
+            f"nnsight.register({error.name!r}) before the trace."
+        )
+    return (
+        f"The server could not rebuild your trace ({said}). Check that client and server run the same versions "
+        "(nnsight.compare()), and that what the block uses can be pickled."
+    )
+
+
+def _pack(saved: dict[str, Any], compress: bool) -> memoryview:
+    buffer = io.BytesIO()
+    torch.save(saved, buffer)
+    data = buffer.getbuffer()
+    # The stock client takes a compressed result only as one frame that says its size; level 1, for activations hardly
+    # shrink at any level.
+    return memoryview(zstandard.ZstdCompressor(level=1).compress(data)) if compress else data
+
+
+class _Lines(io.TextIOBase):
+    """Standard output and error of a job: each whole line becomes one LOG frame."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._rest = ""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        *lines, self._rest = (self._rest + text).split("\n")
+        for line in lines:
+            self._send(line)
+        return len(text)
+
+    def flush(self) -> None:
+        if self._rest:
+            self._send(self._rest)
+            self._rest = ""
+
+    def _send(self, line: str) -> None:
+        self._sock.sendall(frames.pack(Kind.LOG, line[:_LINE_CHARACTERS].encode(errors="replace")))

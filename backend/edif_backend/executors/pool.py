@@ -1,0 +1,291 @@
+"""Executors from outside the jail: starts the zygote, has executors forked ahead, runs jobs on them.
+
+Called by the replica (one pool a replica) in the replica's process; needs no Ray.  Nothing that comes from inside the
+jail is believed: frames are bounded, fields checked, results passed on as opaque bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import structlog
+
+from edif_backend.errors import ExecutorLost, ModelUnusable, ResultTooLarge, TimeLimitReached, UserCodeFailed
+from edif_backend.executors import frames, jail
+from edif_backend.executors.frames import FrameError, Kind
+from edif_backend.executors.zygote import ZygoteConfig
+
+log = structlog.get_logger(__name__)
+
+#: Lines of output kept of one job, and their length in all.
+_LOG_LINES, _LOG_BYTES = 2_000, 1 << 20
+
+
+class Sink(Protocol):
+    """Where a result goes, piece by piece."""
+
+    def write(self, data: bytes) -> None:
+        """Take the next piece."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one job may take."""
+
+    seconds: float
+    result_bytes: int
+    memory_bytes: int  #: address space beyond what is mapped
+    tmp_bytes: int  #: private /tmp
+    threads: int  #: of torch
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How a job went."""
+
+    result_bytes: int
+    seconds: dict[str, float]  #: run, pack: inside the executor; executor: as seen from here
+
+
+@dataclass(slots=True)
+class _Executor:
+    pid: int
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+
+class ExecutorPool:
+    """One zygote and its executors.
+
+    Args:
+        entry: the catalogue entry of the model, as JSON values.
+        folder: its files, the one folder an executor may read besides the system's.
+        limits: what one job may take.
+        ready: how many executors are kept forked ahead.
+    """
+
+    def __init__(self, entry: dict[str, Any], folder: Path, limits: Limits, ready: int) -> None:
+        self._entry = entry
+        self._folder = folder
+        self._limits = limits
+        self._target = ready
+        self._zygote: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self._ready: deque[_Executor] = deque()
+        self._forked: deque[asyncio.Future[int]] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._listening: asyncio.Task[None] | None = None
+        self._keep: asyncio.StreamWriter | None = None
+        self._last_words = ""
+        self.parameters = 0
+
+    @property
+    def alive(self) -> bool:
+        """Whether the zygote is there and heard."""
+        return self._listening is not None and not self._listening.done()
+
+    async def start(self, say: Callable[[str], None]) -> None:
+        """Start the zygote and wait until its model is loaded; ``say`` is told how far it is.
+
+        Raises:
+            JailUnavailable: bubblewrap is missing.
+            ModelUnusable: the zygote ended before it was ready.
+        """
+        ours, theirs = socket.socketpair()
+        line = jail.command(
+            ["-m", "edif_backend.executors.zygote", str(theirs.fileno()), self._config().dumps()],
+            folders=[self._folder],
+            environment={"EDIF_ROLE": "executor", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"},
+        )
+        self._zygote = subprocess.Popen(line, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        theirs.close()
+        self._control = ours
+        # The writer is kept only because the connection closes when it is collected.
+        reader, self._keep = await asyncio.open_connection(sock=ours.dup())
+        self._spawn(self._keep_errors(self._zygote))
+        try:
+            while True:
+                kind, body = await frames.read(reader)
+                if kind is Kind.READY:
+                    self.parameters = int(frames.read_words(body)["parameters"])
+                    break
+                say(body.decode(errors="replace")[:200])
+        except asyncio.IncompleteReadError:
+            await asyncio.to_thread(self._zygote.wait)
+            raise ModelUnusable(
+                f"The model could not be loaded: {self._last_words or 'the process ended'}; the replica's log has more."
+            ) from None
+        self._listening = self._spawn(self._listen(reader))
+        for _ in range(self._target):
+            self._ready.append(await self._fork())
+
+    async def run(
+        self,
+        *,
+        compress: bool,
+        env: dict[str, Any],
+        payload: bytes,
+        sink: Sink,
+        started: Callable[[], None],
+        said: Callable[[str], None],
+    ) -> Done:
+        """Run one job on an executor that has run nothing before, and end that executor.
+
+        Raises:
+            UserCodeFailed: the traced block raised; the message is what to show.
+            TimeLimitReached, ResultTooLarge: a limit was reached.
+            ExecutorLost: the executor died or spoke nonsense.
+        """
+        began = time.perf_counter()
+        executor = self._ready.popleft() if self._ready else await self._fork()
+        try:
+            async with asyncio.timeout(self._limits.seconds):
+                executor.writer.write(frames.words(Kind.JOB, compress=compress, env=env))
+                executor.writer.write(frames.pack(Kind.PAYLOAD, payload))
+                result_bytes, seconds = await self._follow(executor, sink, started, said)
+        except TimeoutError:
+            raise TimeLimitReached(
+                f"The job ran longer than the {self._limits.seconds:.0f} s it may take and was stopped. "
+                "Trace fewer prompts or tokens at once, or split the work into several jobs."
+            ) from None
+        except (FrameError, asyncio.IncompleteReadError, ConnectionError) as error:
+            raise ExecutorLost(
+                "The process that ran this job ended without an answer; most often it needed more memory than it may take."
+            ) from error
+        finally:
+            self._end(executor)
+            self._spawn(self._refill())
+        seconds["executor"] = round(time.perf_counter() - began, 6)
+        return Done(result_bytes, seconds)
+
+    async def stop(self) -> None:
+        """End the zygote; all its executors go with it."""
+        if self._control and self._keep:
+            self._keep.close()
+            self._control.close()
+        if self._zygote:
+            self._zygote.kill()
+            await asyncio.to_thread(self._zygote.wait)
+        for task in self._tasks:
+            task.cancel()
+
+    # -- one job --------------------------------------------------------------
+
+    async def _follow(
+        self,
+        executor: _Executor,
+        sink: Sink,
+        started: Callable[[], None],
+        said: Callable[[str], None],
+    ) -> tuple[int, dict[str, float]]:
+        result_bytes = lines = line_bytes = 0
+        while True:
+            kind, body = await frames.read(executor.reader)
+            if kind is Kind.RESULT:
+                result_bytes += len(body)
+                if result_bytes > self._limits.result_bytes:
+                    raise ResultTooLarge(
+                        f"The saved values are larger than the {self._limits.result_bytes} bytes one job may return. "
+                        "Save less: reduce on the server, slice before .save(), or split the work."
+                    )
+                sink.write(body)
+            elif kind is Kind.LOG:
+                lines, line_bytes = lines + 1, line_bytes + len(body)
+                if lines <= _LOG_LINES and line_bytes <= _LOG_BYTES:
+                    said(body.decode(errors="replace"))
+                elif lines == _LOG_LINES + 1 or line_bytes - len(body) <= _LOG_BYTES:
+                    said("(further output of this job is left out)")
+            elif kind is Kind.STARTED:
+                started()
+            elif kind is Kind.FAILED:
+                raise UserCodeFailed(str(frames.read_words(body).get("description", ""))[:100_000])
+            elif kind is Kind.DONE:
+                return result_bytes, _seconds(frames.read_words(body).get("seconds"))
+            else:
+                raise FrameError(f"unexpected {kind.name}")
+
+    def _end(self, executor: _Executor) -> None:
+        executor.writer.close()
+        self._tell(frames.words(Kind.KILL, pid=executor.pid))
+
+    # -- the zygote -----------------------------------------------------------
+
+    def _config(self) -> ZygoteConfig:
+        return ZygoteConfig(
+            entry=self._entry,
+            models_dir=str(self._folder.parent),
+            threads=self._limits.threads,
+            memory_bytes=self._limits.memory_bytes,
+            tmp_bytes=self._limits.tmp_bytes,
+            shown=tuple(str(folder) for folder in jail.readable([self._folder])),
+        )
+
+    def _tell(self, frame: bytes, descriptor: int | None = None) -> None:
+        assert self._control
+        with contextlib.suppress(BrokenPipeError):
+            socket.send_fds(self._control, [frame], [descriptor] if descriptor is not None else [])
+
+    async def _fork(self) -> _Executor:
+        if not self.alive:
+            raise ExecutorLost("The model's process has ended; it is started again.")
+        ours, theirs = socket.socketpair()
+        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._forked.append(answer)
+        self._tell(frames.pack(Kind.FORK), theirs.fileno())
+        theirs.close()
+        pid = await answer
+        if pid == 0:
+            ours.close()
+            raise ExecutorLost("An executor could not be closed in and was not started; the replica's log has more.")
+        reader, writer = await asyncio.open_connection(sock=ours, limit=2 * frames.PIECE_BYTES)
+        return _Executor(pid, reader, writer)
+
+    async def _refill(self) -> None:
+        if self.alive and len(self._ready) < self._target:
+            with contextlib.suppress(ExecutorLost):  # the next job meets it and says so
+                self._ready.append(await self._fork())
+
+    async def _listen(self, reader: asyncio.StreamReader) -> None:
+        """Hear which executors were forked; ends with the zygote."""
+        try:
+            while True:
+                kind, body = await frames.read(reader)
+                if kind is Kind.FORKED and self._forked:
+                    self._forked.popleft().set_result(int(frames.read_words(body)["pid"]))
+        except asyncio.IncompleteReadError:
+            log.warning("zygote ended", model=self._entry.get("id"), status=self._zygote and self._zygote.poll())
+        finally:
+            while self._forked:
+                self._forked.popleft().set_result(0)
+
+    async def _keep_errors(self, zygote: subprocess.Popen[bytes]) -> None:
+        """Pass on what the zygote writes to standard error, and keep its last line for the error message."""
+        assert zygote.stderr
+        while line := await asyncio.to_thread(zygote.stderr.readline):
+            text = line.decode(errors="replace").rstrip()[:2000]
+            print(json.dumps({"event": "zygote", "said": text}), file=sys.stderr)
+            self._last_words = text or self._last_words
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def _seconds(told: Any) -> dict[str, float]:
+    """The timings an executor tells, as far as they are what they should be."""
+    if not isinstance(told, dict):
+        return {}
+    return {name: told[name] for name in ("run", "pack") if isinstance(told.get(name), float)}

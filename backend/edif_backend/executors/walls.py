@@ -1,0 +1,90 @@
+"""The jail's inner wall: what a fork of the zygote does before it touches anything of a user's.
+
+Namespaces of its own (user, pid, mount, ipc, net, uts), ``/proc`` covered, a private ``/tmp``, every inherited descriptor
+closed, limits on memory and processes.  Two executors then share the zygote's pages and nothing else.  Runs inside the
+jail, in a process with one thread.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+from collections.abc import Sequence
+from pathlib import Path
+
+_NEW_NS, _NEW_UTS, _NEW_IPC, _NEW_USER, _NEW_PID, _NEW_NET = (
+    0x00020000,
+    0x04000000,
+    0x08000000,
+    0x10000000,
+    0x20000000,
+    0x40000000,
+)
+_MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_BIND = 2, 4, 8, 4096
+_PR_SET_DUMPABLE = 4
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _call(name: str, *arguments: object) -> None:
+    if getattr(_libc, name)(*arguments) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{name}: {os.strerror(code)}")
+
+
+def leave_namespaces() -> None:
+    """Leave the zygote's namespaces; the pid namespace takes effect for the next fork.
+
+    Raises:
+        OSError: the kernel does not allow it.
+    """
+    user, group = os.getuid(), os.getgid()
+    _call("unshare", _NEW_USER | _NEW_PID | _NEW_NS | _NEW_IPC | _NEW_NET | _NEW_UTS)
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
+    Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
+
+
+def cover(tmp_bytes: int, shown: Sequence[str]) -> None:
+    """Cover ``/proc`` with an empty folder and ``/tmp`` and ``/dev/shm`` with private ones of limited size.
+
+    Folders of ``shown`` that lie under ``/tmp`` (an installation may) stay visible, read-only as they were.
+
+    Raises:
+        OSError: the kernel does not allow it.
+    """
+    flags = _MS_NOSUID | _MS_NODEV
+    kept = {folder: os.open(folder, os.O_PATH) for folder in shown if folder.startswith("/tmp/")}
+    _call("mount", b"tmpfs", b"/tmp", b"tmpfs", flags, f"size={tmp_bytes},mode=700".encode())
+    for folder, descriptor in kept.items():
+        os.makedirs(folder, exist_ok=True)
+        _call("mount", f"/proc/self/fd/{descriptor}".encode(), folder.encode(), None, _MS_BIND, None)
+        os.close(descriptor)
+    _call("mount", b"tmpfs", b"/dev/shm", b"tmpfs", flags | _MS_NOEXEC, f"size={tmp_bytes},mode=700".encode())
+    _call("mount", b"tmpfs", b"/proc", b"tmpfs", flags | _MS_NOEXEC, b"size=4096,mode=555")
+    os.chdir("/tmp")
+
+
+def close_descriptors(keep: int) -> None:
+    """Close everything inherited but standard input, output, error and ``keep``."""
+    os.closerange(3, keep)
+    os.closerange(keep + 1, 65536)
+
+
+def limit(memory_bytes: int) -> None:
+    """Bound what this process may take: memory beyond what is mapped, processes, descriptors; no core dumps."""
+    mapped_bytes = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    resource.setrlimit(resource.RLIMIT_AS, (mapped_bytes + memory_bytes,) * 2)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+    resource.setrlimit(resource.RLIMIT_NPROC, (64, 64))
+    _call("prctl", _PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def mute() -> None:
+    """Point standard output and error nowhere; what Python code prints travels as frames instead."""
+    nowhere = os.open("/dev/null", os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)

@@ -1,0 +1,185 @@
+"""The zygote: holds one loaded model inside the jail and forks an executor whenever the replica asks for one.
+
+Started by :mod:`~edif_backend.executors.pool` through bubblewrap as ``python -m edif_backend.executors.zygote FD CONFIG``.
+It runs no user code.  It stays single-threaded, for only such a process may fork and enter new namespaces.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edif_backend.errors import ModelUnusable
+from edif_backend.executors import frames, walls
+from edif_backend.executors.frames import Kind
+
+if TYPE_CHECKING:
+    from nnsight import TransformersModel
+
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+@dataclass(frozen=True, slots=True)
+class ZygoteConfig:
+    """What a zygote needs to know, handed over as JSON on its command line."""
+
+    entry: dict[str, Any]  #: the catalogue entry
+    models_dir: str  #: where its snapshot is
+    threads: int  #: torch threads of each executor
+    memory_bytes: int  #: address space of an executor beyond what is mapped
+    tmp_bytes: int  #: size of an executor's private /tmp
+    shown: tuple[str, ...]  #: folders that the jail shows
+
+    def dumps(self) -> str:
+        """As JSON."""
+        return json.dumps(asdict(self))
+
+
+class Zygote:
+    """The loop that forks executors and reports those that end."""
+
+    def __init__(self, control: socket.socket, config: ZygoteConfig, execute: Callable[[socket.socket], None]) -> None:
+        self._control = control
+        self._config = config
+        self._execute = execute
+
+    def serve(self) -> None:
+        """Answer the replica until it hangs up."""
+        wake_out, wake_in = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(wake_in)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        while True:
+            readable, _, _ = select.select([self._control, wake_out], [], [])
+            if wake_out in readable:
+                os.read(wake_out, 4096)
+                self._report_ended()
+            if self._control in readable and not self._answer():
+                return
+
+    def _answer(self) -> bool:
+        try:
+            kind, body, descriptor = frames.receive_with_descriptor(self._control)
+        except EOFError:
+            return False
+        if kind is Kind.FORK and descriptor is not None:
+            pid = self._fork(descriptor)
+            os.close(descriptor)
+            self._control.sendall(frames.words(Kind.FORKED, pid=pid))
+        elif kind is Kind.KILL:
+            pid = int(frames.read_words(body)["pid"])
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        return True
+
+    def _fork(self, descriptor: int) -> int:
+        """Fork an executor behind walls of its own; returns its pid as seen from here, 0 when it could not be made."""
+        answer_out, answer_in = os.pipe()
+        middle = os.fork()
+        if middle == 0:
+            self._leave(answer_in, descriptor)
+        os.close(answer_in)
+        with os.fdopen(answer_out, "rb") as file:
+            answer = file.read(16)
+        os.waitpid(middle, 0)
+        return int(answer or b"0")
+
+    def _leave(self, answer_in: int, descriptor: int) -> None:
+        """In the fork between: leave the namespaces, fork the executor (first of its pid namespace), be gone."""
+        status = 1
+        try:
+            walls.leave_namespaces()
+            executor = os.fork()
+            if executor == 0:
+                self._become_executor(descriptor)
+            os.write(answer_in, str(executor).encode())
+            status = 0
+        except OSError as error:
+            print(f"an executor could not be closed in: {error}", file=sys.stderr, flush=True)
+        finally:
+            os._exit(status)
+
+    def _become_executor(self, descriptor: int) -> None:
+        status = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            walls.close_descriptors(keep=descriptor)
+            walls.limit(self._config.memory_bytes)
+            walls.cover(self._config.tmp_bytes, self._config.shown)
+            walls.mute()
+            with socket.socket(fileno=descriptor) as sock:
+                self._execute(sock)
+            status = 0
+        finally:
+            os._exit(status)
+
+    def _report_ended(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            self._control.sendall(frames.words(Kind.EXITED, pid=pid, status=status))
+
+
+def load(config: ZygoteConfig, say: Callable[[str], None]) -> TransformersModel:
+    """Load the model and run it once, so that every fork finds code and weights warm."""
+    say("Starting Python with torch and nnsight.")
+    import torch
+
+    from edif_backend.models.catalogue import ModelEntry
+    from edif_backend.models.loading import load as load_model
+    from edif_backend.models.snapshots import find
+
+    torch.set_num_threads(1)
+    entry = ModelEntry.model_validate(config.entry)
+    snapshot = find(entry, Path(config.models_dir))
+    if snapshot is None:
+        raise ModelUnusable(f"{entry.id}: its files are not there or not complete.")
+    say(f"Loading the weights of {entry.id}.")
+    model = load_model(snapshot, entry)
+    say("Running the model once.")
+    from edif_backend.executors.executor import warm_up
+
+    warm_up(model)
+    return model
+
+
+def main() -> None:
+    """Load, say that it is ready, fork on demand."""
+    started_at = time.monotonic()
+    control = socket.socket(fileno=int(sys.argv[1]))
+    control.set_inheritable(False)
+    config = ZygoteConfig(**json.loads(sys.argv[2]))
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+    model = load(config, lambda text: control.sendall(frames.pack(Kind.LOADING, text.encode())))
+    from edif_backend.executors.executor import serve
+
+    threads = len(os.listdir("/proc/self/task"))
+    if threads != 1:
+        raise RuntimeError(f"the zygote has {threads} threads and cannot fork safely")
+    gc.collect()
+    gc.freeze()  # what is loaded is never garbage: collections in a fork must not touch its pages
+    parameters = sum(parameter.numel() for parameter in model._module.parameters())
+    control.sendall(frames.words(Kind.READY, seconds=round(time.monotonic() - started_at, 3), parameters=parameters))
+    Zygote(control, config, lambda sock: serve(sock, model, config.threads)).serve()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""The open websockets of this gateway process, and the one task that hands them their events.
+
+:mod:`~edif_backend.gateway.subscribe` opens and closes sessions; requests ask whose a session is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from dataclasses import dataclass, field
+
+import structlog
+
+from edif_backend.jobs import Bell, Event, Jobs
+
+log = structlog.get_logger(__name__)
+
+#: Events kept for one slow client; a client further behind is hung up on and polls or comes again.
+BACKLOG = 10_000
+
+
+@dataclass(slots=True)
+class Session:
+    """One open websocket."""
+
+    owner: str | None  #: user name, None when the key was not valid
+    events: asyncio.Queue[Event] = field(default_factory=lambda: asyncio.Queue(BACKLOG))
+
+
+class Sessions:
+    """The open websockets of this gateway process."""
+
+    def __init__(self, jobs: Jobs) -> None:
+        self._jobs = jobs
+        self._sessions: dict[str, Session] = {}
+        self._seen = jobs.last_event()
+
+    def open(self, owner: str | None) -> tuple[str, Session]:
+        """A new session and its unguessable id."""
+        id = secrets.token_hex(16)
+        self._sessions[id] = Session(owner)
+        return id, self._sessions[id]
+
+    def close(self, id: str) -> None:
+        """Forget a session."""
+        self._sessions.pop(id, None)
+
+    def owner(self, id: str) -> str | None:
+        """Whose session it is; None when it is not open."""
+        session = self._sessions.get(id)
+        return session.owner if session else None
+
+    async def follow(self, bell: Bell) -> None:
+        """Hand new events to their sessions, for ever."""
+        while True:
+            for event in self._jobs.events_after(self._seen):
+                self._seen = event.id
+                session = self._sessions.get(event.session_id)
+                if session and not session.events.full():
+                    session.events.put_nowait(event)
+                elif session:
+                    log.warning("client too slow, hung up on", job=event.job)
+                    self.close(event.session_id)
+            await bell.wait(timeout_s=1.0)
