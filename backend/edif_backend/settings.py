@@ -44,4 +44,5 @@ class BackendSettings(TomlSettings):
     slots: int = Field(default_factory=lambda: max(1, (os.cpu_count() or 1)), description="jobs at once per replica")
     threads: int = Field(default=1, description="torch threads of one executor")
     executor_memory_bytes: int = Field(default=8192 * MIB, description="address space of one executor beyond the model")
+    executor_tmp_bytes: int = Field(default=256 * MIB, description="size of an executor's private /tmp")
     result_limit_bytes: int = Field(default=4096 * MIB, description="largest result of one job")

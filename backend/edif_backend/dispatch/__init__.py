@@ -1,0 +1,1 @@
+"""Dispatch: which waiting job runs where, and when."""

@@ -1,0 +1,30 @@
+"""What the dispatcher asks of a replica and what it hears back: plain values, the only things that cross Ray."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One job, claimed."""
+
+    job: str
+    worker: str  #: the dispatcher that holds the claim
+    attempt: int
+    payload: str  #: name of the payload object
+    compress: bool
+    env: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How it ended.  ``code`` is ``"ok"`` or that of an error (:mod:`edif_backend.errors`)."""
+
+    code: str
+    description: str = ""
+    requeue: bool = False
+    result: str = ""  #: name of the result object
+    result_bytes: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)

@@ -1,0 +1,87 @@
+"""The replicas of an installation, as the dispatcher sees them: start one, run a job on it, notice that it is lost.
+
+Runs in the dispatcher's process.  Replicas are detached actors with fixed names, so a dispatcher that starts again finds
+the ones that are there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ray
+import ray.exceptions
+import structlog
+
+from edif_backend.errors import ModelUnusable, ReplicaLost
+from edif_backend.models.catalogue import ModelEntry
+from edif_backend.replicas.call import Call, Outcome
+from edif_backend.replicas.replica import Replica
+from edif_backend.settings import BackendSettings
+from edif_protocol.installation import Installation
+
+log = structlog.get_logger(__name__)
+
+NAMESPACE = "edif"
+
+
+class Fleet:
+    """Handles of the replicas, by model."""
+
+    def __init__(self, installation: Installation, settings: BackendSettings) -> None:
+        self._installation = installation
+        self._settings = settings
+        self._actors: dict[str, Any] = {}
+
+    def connect(self, address: str) -> None:
+        """Join the Ray cluster at ``address``.
+
+        Raises:
+            ConnectionError: Ray does not answer there.
+        """
+        try:
+            ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, configure_logging=False)
+        except (RuntimeError, ray.exceptions.RaySystemError) as error:
+            raise ConnectionError(f"Ray does not answer at {address}: {error}") from error
+
+    async def start(self, entry: ModelEntry) -> None:
+        """Make the replica of a model, or find it, and wait until its model is loaded.
+
+        Raises:
+            ModelUnusable: the model cannot be loaded; the message says why.
+            ReplicaLost: the replica died on the way.
+        """
+        # Ray counts nothing here: what fits where is decided by placement, not by Ray's idea of CPUs.
+        actor_class = ray.remote(num_cpus=0, max_concurrency=1000, max_restarts=0)(Replica)
+        actor = actor_class.options(name=f"replica:{entry.id}", lifetime="detached", get_if_exists=True).remote(
+            entry.model_dump(mode="json"), self._installation.model_dump(mode="json"), self._settings.model_dump(mode="json")
+        )
+        try:
+            await actor.start.remote()
+        except ray.exceptions.RayTaskError as error:
+            ray.kill(actor)
+            raise ModelUnusable(str(error.cause)) from error
+        except ray.exceptions.RayError as error:
+            raise ReplicaLost("The process that loads the model died; it is started again.") from error
+        self._actors[entry.id] = actor
+
+    async def run(self, model: str, call: Call) -> Outcome:
+        """Run one job on the replica of ``model``.
+
+        Raises:
+            ReplicaLost: it died under the job.
+        """
+        actor = self._actors.get(model)
+        if actor is None:
+            raise ReplicaLost("The model's process was lost; it is started again.")
+        try:
+            outcome: Outcome = await actor.run.remote(call)
+        except ray.exceptions.RayError as error:
+            log.warning("replica lost", model=model, error=type(error).__name__)
+            if self._actors.get(model) is actor:
+                del self._actors[model]
+            raise ReplicaLost("The model's process was lost while the job ran; the job starts again.") from error
+        return outcome
+
+    def loaded(self, model: str) -> bool:
+        """Whether a replica of ``model`` is known and not known to be lost."""
+        return model in self._actors

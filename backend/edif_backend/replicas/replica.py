@@ -1,0 +1,105 @@
+"""One loaded copy of one model, in the process of a Ray actor: takes claimed jobs, runs each on an executor.
+
+Called by :class:`~edif_backend.replicas.fleet.Fleet` through Ray, once per job.  It never runs user code and never
+unpickles what an executor sends: payloads and results pass through as opaque bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from edif_backend import logs
+from edif_backend.errors import FabricError
+from edif_backend.executors.pool import ExecutorPool, Limits
+from edif_backend.jobs import open_jobs
+from edif_backend.models.catalogue import ModelEntry
+from edif_backend.models.snapshots import prepare
+from edif_backend.objects.folder import Objects
+from edif_backend.replicas.call import Call, Outcome
+from edif_backend.settings import BackendSettings
+from edif_protocol.installation import Installation
+from edif_protocol.wire import State
+
+log = structlog.get_logger(__name__)
+
+
+class Replica:
+    """The actor's class.
+
+    Args:
+        entry: the catalogue entry, as JSON values.
+        installation: the installation, as JSON values (an actor's environment is Ray's).
+        settings: the backend's settings, as JSON values.
+    """
+
+    def __init__(self, entry: dict[str, Any], installation: dict[str, Any], settings: dict[str, Any]) -> None:
+        logs.configure("replica")
+        self._entry = ModelEntry.model_validate(entry)
+        self._installation = Installation.model_validate(installation)
+        self._settings = BackendSettings.model_validate(settings)
+        self._jobs = open_jobs(self._installation.jobs_database, self._installation.run_dir / "bells")
+        self._objects = Objects(self._installation.objects_dir)
+        self._pool: ExecutorPool | None = None
+        self._starting = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Load the model, if it is not loaded; jobs that wait for it are told how far it is.
+
+        Raises:
+            ModelUnusable, JailUnavailable: with what the operator must mend.
+        """
+        async with self._starting:
+            if self._pool and self._pool.alive:
+                return
+            snapshot = await asyncio.to_thread(prepare, self._entry, self._installation.models_dir, self._say)
+            settings = self._settings
+            limits = Limits(
+                seconds=settings.job_time_limit_s,
+                result_bytes=settings.result_limit_bytes,
+                memory_bytes=settings.executor_memory_bytes,
+                tmp_bytes=settings.executor_tmp_bytes,
+                threads=settings.threads,
+            )
+            pool = ExecutorPool(self._entry.model_dump(mode="json"), Path(snapshot.folder), limits, ready=settings.slots)
+            await pool.start(self._say)
+            self._pool = pool
+            log.info("model loaded", model=self._entry.id, parameters=pool.parameters)
+
+    async def run(self, call: Call) -> Outcome:
+        """Run one job; every ending is an outcome, so that nothing raised in a jail travels further."""
+        began = time.perf_counter()
+        name = f"results/{call.job}-{call.attempt}"
+        try:
+            await self.start()
+            assert self._pool
+            payload = self._objects.read(call.payload)
+            with self._objects.writer(name) as writer:
+                done = await self._pool.run(
+                    compress=call.compress,
+                    env=call.env,
+                    payload=payload,
+                    sink=writer,
+                    started=lambda: self._started(call),
+                    said=lambda line: self._jobs.log(call.job, call.attempt, line),
+                )
+        except FabricError as error:
+            return Outcome(error.code, str(error), requeue=error.requeued)
+        except FileNotFoundError:
+            return Outcome("payload-lost", "The job's payload is not kept any more; send it again.")
+        except OSError as error:
+            log.exception("storage failed", job=call.job)
+            return Outcome("storage", f"The result could not be stored ({error.strerror}); tell the operator, then retry.")
+        seconds = {**done.seconds, "replica": round(time.perf_counter() - began, 6)}
+        return Outcome("ok", result=name, result_bytes=done.result_bytes, seconds=seconds)
+
+    def _started(self, call: Call) -> None:
+        self._jobs.running(call.job, call.worker, call.attempt)
+
+    def _say(self, text: str) -> None:
+        self._jobs.deploying(self._entry.id, State.DEPLOYING, text)
+        self._jobs.deploy(self._entry.id, "DEPLOYING", text, 0)
