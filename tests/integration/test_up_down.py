@@ -160,7 +160,7 @@ def test_a_program_that_keeps_dying_ends_the_start_with_its_log(new_installation
     installed.installation.config_file.write_text("[hub]\nno_such_setting = 1\n")
     failed = installed.edif("up", "--detach")
     assert failed.returncode == 1
-    assert "The hub keeps ending" in failed.stderr
+    assert "The program hub keeps ending" in failed.stderr
     assert "no_such_setting" in failed.stderr
     assert installed.json("pids") == []
 

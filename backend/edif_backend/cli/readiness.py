@@ -110,7 +110,7 @@ def wait_until_serving(installation: Installation, timeout_s: float, say: Callab
 
 def _died(installation: Installation, program: ProgramState) -> str:
     return (
-        f"The {program.role} keeps ending right after its start. The end of its log:\n"
+        f"The program {program.role} keeps ending right after its start. The end of its log:\n"
         f"{_tail(installation, program.role)}\nMend what it names, then try again; `edif doctor` checks the rest. "
         f"The whole log: {log_file(installation, program.role)}"
     )
