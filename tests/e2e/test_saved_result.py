@@ -8,11 +8,10 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
@@ -27,7 +26,7 @@ QUIET = (
     "--disable-component-update --disable-sync --disable-dev-shm-usage"
 ).split()
 SCREENSHOTS = Path(__file__).parents[2] / ".artifacts" / "screenshots"
-PATIENCE_MS = 60_000
+PATIENCE_MS = 45_000
 
 PARIS = {
     "kind": "next_tokens",
@@ -65,8 +64,8 @@ def free_port() -> int:
 def wait_until_serving(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     while process.poll() is None:
         try:
-            urllib.request.urlopen(url, timeout=5).close()
-        except (urllib.error.URLError, OSError):
+            httpx.get(url, timeout=5)
+        except httpx.TransportError:
             time.sleep(0.2)
         else:
             return
@@ -134,7 +133,7 @@ def opened(lab: str) -> Iterator[Callable[[str], Page]]:
             )
             assert chosen.ok, chosen.text()
             page.goto(f"{lab}/lab/tree/saved.ipynb?token=reader&reset")
-            page.get_by_role("button", name="No Kernel", exact=True).last.click(timeout=PATIENCE_MS)
+            page.get_by_role("dialog").get_by_role("button", name="No Kernel").click(timeout=PATIENCE_MS)
             expect(page.locator(".edif-card").first).to_be_visible(timeout=PATIENCE_MS)
             return page
 
@@ -149,7 +148,7 @@ def test_saved_result_is_drawn(opened: Callable[[str], Page], theme: str) -> Non
     expect(table.get_by_role("rowheader")).to_have_text(["␣Paris", "␣Rome", "↵"])
     expect(table.get_by_role("row").nth(1)).to_contain_text("0.656")
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / f"saved-result-{theme.split()[-1].lower()}.png")
+    page.screenshot(path=SCREENSHOTS / f"saved-result-{theme.rsplit(maxsplit=1)[-1].lower()}.png")
     page.close()
 
 
