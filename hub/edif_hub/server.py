@@ -46,6 +46,7 @@ def environment(installation: Installation) -> dict[str, str]:
         "NDIF_HOST": installation.url("gateway"),
         "HF_ENDPOINT": installation.mirror_url,
         "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # only small files come here, and each bar would stay in the notebook
         "JUPYTER_PATH": str(package_folder("edif_kernel") / "jupyter"),
         "JUPYTER_CONFIG_PATH": str(Path(__file__).parent / "user_server"),
     }

@@ -7,10 +7,12 @@ replica, executor.  ARCHITECTURE.md names the files on the way.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from playwright.sync_api import Page, expect
 
-from conftest import Workbench
+if TYPE_CHECKING:
+    from conftest import Workbench
 
 
 def test_newcomer_sees_what_the_model_would_say_next(workbench: Workbench, page: Page, screenshots: Path) -> None:
@@ -30,9 +32,8 @@ def test_newcomer_sees_what_the_model_would_say_next(workbench: Workbench, page:
 
     # 3. Run all cells: plain nnsight code, no address, no key.  Each trace is a job on the backend.
     notebook.click()
-    page.get_by_role("menuitem", name="Kernel", exact=True).click()
-    page.get_by_text("Restart Kernel and Run All Cells…").click()
-    page.get_by_role("button", name="Confirm Kernel Restart").click()
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
 
     # 4. The last cell has run: it says who they are and where their traces went.
     last = page.locator(".jp-CodeCell").last

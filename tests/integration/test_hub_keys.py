@@ -6,12 +6,14 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import httpx
 import psutil
 import pytest
 
-from conftest import Workbench
+if TYPE_CHECKING:
+    from conftest import Workbench
 
 
 @contextmanager
@@ -66,7 +68,7 @@ def user(workbench: Workbench) -> Iterator[str]:
     password = workbench.installation.secret("user-password")
     with _login(workbench, "keykeeper", password) as browser:
         browser.get("/hub/spawn")
-        _until(lambda: browser.get("/user/keykeeper/api/status").status_code == 200)
+        _until(lambda: browser.get("/user/keykeeper/lab").url.path == "/user/keykeeper/lab")
         assert browser.get("/user/keykeeper/api/kernelspecs").json()["default"] == "edif"
         yield "keykeeper"
 

@@ -1,0 +1,110 @@
+"""The kept connection speaks nnsight's protocol, and every failure is one sentence at the user's line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from nnsight.intervention.backends.remote import RemoteBackend, RemoteError
+from nnsight.schema.request import RequestModel
+from nnsight.schema.response import Status
+
+import edif
+from edif import remote
+from edif.remote import EdifBackend, TraceRefused, TraceUnreachable, keep_connections
+
+HOST = "http://127.0.0.1:1"
+RECEIVED = {"id": "job-1", "status": "RECEIVED", "description": ""}
+
+
+def _backend(monkeypatch: pytest.MonkeyPatch, answer: Callable[[httpx.Request], httpx.Response]) -> EdifBackend:
+    client = httpx.Client(transport=httpx.MockTransport(answer))
+    monkeypatch.setattr(remote, "_client_of", lambda process: client)
+    kept = keep_connections(RemoteBackend("line", host=HOST, api_key="a-key", blocking=False))
+    assert isinstance(kept, EdifBackend)
+    kept.display.enabled = False
+    return kept
+
+
+def test_a_job_is_sent_as_nnsight_sends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(200, json=RECEIVED)
+
+    response = _backend(monkeypatch, answer)._post(RequestModel(model_key="line"), b"payload")
+    assert (response.id, response.status) == ("job-1", Status.RECEIVED)
+    [request] = seen
+    assert (request.method, str(request.url)) == ("POST", f"{HOST}/request")
+    assert request.headers["ndif-api-key"] == "a-key"
+    assert {"nnsight-version", "python-version", "ndif-timestamp"} <= set(request.headers)
+    assert b'name="data"' in request.content
+    assert b"payload" in request.content
+
+
+def test_connection_is_kept() -> None:
+    assert remote._client_of(1) is remote._client_of(1)
+    assert remote._client_of(1) is not remote._client_of(2)
+
+
+def test_refusal_is_the_gateways_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = _backend(monkeypatch, lambda _: httpx.Response(401, json={"detail": "Get a new key.", "code": "x"}))
+    with pytest.raises(TraceRefused, match=r"^Get a new key\.$") as raised:
+        backend._post(RequestModel(model_key="line"), b"")
+    assert isinstance(raised.value, RemoteError)
+    assert isinstance(raised.value, edif.EdifError)
+
+
+def test_answer_of_something_else_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = _backend(monkeypatch, lambda _: httpx.Response(502, text="<html>"))
+    with pytest.raises(TraceRefused, match="502 Bad Gateway"):
+        backend._post(RequestModel(model_key="line"), b"")
+
+
+def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused", request=request)
+
+    with pytest.raises(TraceUnreachable, match=r"127\.0\.0\.1:1 does not answer") as raised:
+        _backend(monkeypatch, answer)._post(RequestModel(model_key="line"), b"")
+    assert isinstance(raised.value, RemoteError)
+
+
+def test_poll_before_and_after_the_first_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter(
+        [httpx.Response(404, json={"detail": "?"}), httpx.Response(200, json={**RECEIVED, "status": "RUNNING"})]
+    )
+    backend = _backend(monkeypatch, lambda _: next(answers))
+    backend.job_id = "job-1"
+    assert backend.poll() is None
+    assert backend.status is None
+    assert backend.poll() is None
+    assert backend.status is Status.RUNNING
+
+
+def test_blocking_call_without_a_server_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    import websocket
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    monkeypatch.setattr(websocket, "create_connection", refuse)
+    backend = _backend(monkeypatch, lambda _: httpx.Response(500))
+    monkeypatch.setattr(backend, "_serialize", lambda tracer: b"")
+    with pytest.raises(TraceUnreachable):
+        backend.request(RequestModel(model_key="line"), None)
+
+
+def test_traceback_ends_at_the_users_line() -> None:
+    def inner() -> None:
+        raise edif.BackendRefused("Wait a minute.")
+
+    try:
+        inner()
+    except edif.EdifError as error:
+        shown = error._render_traceback_()
+    assert shown[0].endswith('raise edif.BackendRefused("Wait a minute.")')
+    assert shown[-1] == "BackendRefused: Wait a minute."
