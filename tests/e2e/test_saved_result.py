@@ -13,13 +13,14 @@ from pathlib import Path
 
 import httpx
 import nbformat
+import numpy as np
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 from playwright.sync_api import Page, expect, sync_playwright
 
+from edif.prediction import RESULT_TYPE, NextTokens
 from edif_widgets import labextension_path
 
-MIME_TYPE = "application/vnd.edif.result.v1+json"
 CHROMIUM = Path("/usr/bin/chromium")
 QUIET = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -28,29 +29,28 @@ QUIET = (
 SCREENSHOTS = Path(__file__).parents[2] / ".artifacts" / "screenshots"
 PATIENCE_MS = 45_000
 
-PARIS = {
-    "kind": "next_tokens",
-    "title": "Next token",
-    "provenance": {
+#: Made by the class that users' results are made by: this test holds kernel and front end together.
+PARIS = NextTokens(
+    ids=np.array([7042, 12057, 198]),
+    tokens=(" Paris", " Rome", "\n"),
+    probabilities=np.array([0.656, 0.038, 0.0001]),
+    logits=np.array([18.42, 15.57, 9.6]),
+    title="Next token",
+    provenance={
         "model": "edif/smollm2-135m-demo",
         "dtype": "float32",
         "bos": False,
         "prompt": "The Eiffel Tower is in the city of",
     },
-    "tokens": [
-        {"id": 7042, "text": " Paris", "probability": 0.656, "logit": 18.42},
-        {"id": 12057, "text": " Rome", "probability": 0.038, "logit": 15.57},
-        {"id": 198, "text": "\n", "probability": 0.0001, "logit": 9.6},
-    ],
-    "foot": "1 forward · 0.3 s on the server · 12 KB received",
-}
+    foot="1 forward · 0.3 s on the server · 12 KB received",
+)
 HOSTILE = {"kind": "lens", "title": "<img src=x onerror=\"document.title='owned'\">"}
 
 
 def saved_notebook(path: Path) -> None:
     """A notebook with one result that can be drawn and one that cannot, never executed here."""
-    outputs = [new_output("display_data", {MIME_TYPE: data, "text/plain": "a result"}) for data in (PARIS, HOSTILE)]
-    cells = [new_code_cell("…", outputs=[output]) for output in outputs]
+    bundles = [PARIS._repr_mimebundle_(), {RESULT_TYPE: HOSTILE, "text/plain": "a result"}]
+    cells = [new_code_cell("…", outputs=[new_output("display_data", bundle)]) for bundle in bundles]
     nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": {"name": "gone", "display_name": "Gone"}}), path)
 
 
