@@ -1,0 +1,332 @@
+"""The model mirror over real HTTP: what the Hub's own client and a stock nnsight get from it, and what nobody gets."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+from fastapi import FastAPI, Request, Response
+
+from edif_backend.gateway.mirror import mirror_routes
+from edif_backend.models.catalogue import DEMO_ID, TINY_ID, Catalogue, write_default
+from edif_backend.models.snapshots import Snapshot, prepare
+
+PREPARED_MODELS = Path(__file__).resolve().parents[2] / ".artifacts" / "models"
+SENTENCE = "stay on the server: trace with remote=True"
+
+
+@dataclass
+class Mirror:
+    """A running mirror, its snapshots by id, and the requests that came."""
+
+    port: int
+    snapshots: dict[str, Snapshot]
+    seen: list[str] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/hf"
+
+    def get(self, path: str, **headers: str) -> httpx.Response:
+        return httpx.get(f"{self.url}/{path}", headers=headers)
+
+    def raw(self, path: str) -> tuple[int, bytes]:
+        """GET exactly ``path``, which httpx would tidy up."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        body = answer.read()
+        connection.close()
+        return answer.status, body
+
+    def client(self, home: Path, script: str, *arguments: str) -> str:
+        """Run ``script`` in a process that has nothing but HF_ENDPOINT; any connection elsewhere ends it."""
+        guard = f"""
+import sys
+def guard(event, arguments):
+    if event == "socket.connect" and arguments[1][1] != {self.port}:
+        print("connection elsewhere:", arguments[1], file=sys.stderr)
+        import os; os._exit(9)
+sys.addaudithook(guard)
+"""
+        done = subprocess.run(
+            [sys.executable, "-c", guard + script, *arguments],
+            env={
+                "PATH": os.environ["PATH"],
+                "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
+                "HOME": str(home),
+                "HF_HOME": str(home / "hf"),
+                "HF_ENDPOINT": self.url,
+            },
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+
+@pytest.fixture(scope="module")
+def snapshots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Snapshot]:
+    catalogue = tmp_path_factory.mktemp("catalogue") / "models.toml"
+    write_default(catalogue)
+    return {entry.id: prepare(entry, PREPARED_MODELS, print) for entry in Catalogue.load(catalogue).entries}
+
+
+@pytest.fixture(scope="module")
+def mirror(snapshots: dict[str, Snapshot]) -> Iterator[Mirror]:
+    with serve(snapshots, PREPARED_MODELS, allow_redirect=False) as running:
+        yield running
+
+
+class serve:  # noqa: N801  # used as a function
+    """Serve a mirror on a free port for the length of a ``with`` block."""
+
+    def __init__(self, snapshots: dict[str, Snapshot], models_dir: Path, *, allow_redirect: bool) -> None:
+        app = FastAPI()
+        entries = tuple(snapshot.entry for snapshot in snapshots.values())
+        app.include_router(mirror_routes(Catalogue(entries), models_dir, allow_redirect), prefix="/hf")
+        self._snapshots = snapshots
+        self._seen: list[str] = []
+
+        @app.middleware("http")
+        async def remember(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
+            self._seen.append(f"{request.method} {request.url.path}")
+            return await call(request)
+
+        self._server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
+        self._thread = threading.Thread(target=self._server.run)
+
+    def __enter__(self) -> Mirror:
+        self._thread.start()
+        while not self._server.started:
+            time.sleep(0.02)
+        port = self._server.servers[0].sockets[0].getsockname()[1]
+        return Mirror(port, self._snapshots, self._seen)
+
+    def __exit__(self, *failure: object) -> None:
+        self._server.should_exit = True
+        self._thread.join(30)
+
+
+STOCK_CLIENT = """
+import json
+from nnsight import TransformersModel
+model = TransformersModel(sys.argv[1], task="text-generation")
+key = model.to_model_key()
+with open(sys.argv[2]) as file:
+    texts = json.load(file)
+tokens = [model.tokenizer(text).input_ids for text in texts]
+print(json.dumps({"key": key, "tokens": tokens, "meta": all(p.is_meta for p in model.parameters())}))
+"""
+
+
+@pytest.mark.parametrize("spelling", [DEMO_ID, TINY_ID, "eDIF/Tiny-GPT2"])
+def test_a_stock_client_builds_its_model_from_the_mirror_alone(mirror: Mirror, tmp_path: Path, spelling: str) -> None:
+    canonical = DEMO_ID if spelling == DEMO_ID else TINY_ID
+    texts = ["The Eiffel Tower is in the city of", "Hello  123 wörld\n\t 4", "<|im_start|>user\nHi<|im_end|>"]
+    (tmp_path / "texts.json").write_text(json.dumps(texts))
+    mirror.seen.clear()
+    told = json.loads(mirror.client(tmp_path, STOCK_CLIENT, spelling, str(tmp_path / "texts.json")))
+    requests = list(mirror.seen)
+
+    assert told["key"] == (
+        "nnsight.modeling.transformers.TransformersModel:"
+        + json.dumps({"repo_id": canonical, "revision": None, "task": "text-generation"})
+    )
+    assert told["meta"]
+    assert told["tokens"] == own_tokens(mirror.snapshots[canonical].folder, texts)
+    assert not [line for line in requests if line.endswith((".safetensors", ".bin"))]
+    assert len(requests) <= 25, requests  # 18 with transformers 5.22: more would make notebooks slow to start
+
+
+def own_tokens(folder: Path, texts: list[str]) -> list[list[int]]:
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    return [tokenizer.encode(text).ids for text in texts]
+
+
+LOAD_WEIGHTS = """
+from nnsight import TransformersModel
+try:
+    TransformersModel(sys.argv[1], task="text-generation", dispatch=True)
+except Exception as error:
+    print(error)
+"""
+
+
+def test_loading_weights_from_the_mirror_tells_to_trace_remotely(mirror: Mirror, tmp_path: Path) -> None:
+    assert SENTENCE in mirror.client(tmp_path, LOAD_WEIGHTS, TINY_ID)
+
+
+CLIENT_PAYLOAD = """
+from nnsight import TransformersModel
+from nnsight.schema.request import RequestModel
+from nnsight.tracing.backend import Backend
+
+class Write(Backend):
+    def __call__(self, tracer):
+        with open(sys.argv[2], "wb") as file:
+            file.write(RequestModel.serialize(tracer))
+
+model = TransformersModel(sys.argv[1], task="text-generation")
+with model.trace("The Eiffel Tower is in", backend=Write()):
+    hidden = model.transformer.h[1].output
+    model.transformer.h[2].output[:] = 0
+    word = model.tokenizer.decode(model.lm_head.output[0, -1].argmax())
+    print(tuple(hidden.shape), repr(word))
+"""
+
+RUN_PAYLOAD = """
+import sys
+from pathlib import Path
+from edif_backend.models.catalogue import ModelEntry
+from edif_backend.models.loading import load
+from edif_backend.models.snapshots import find
+from nnsight.schema.request import RequestModel
+
+entry = ModelEntry(id=sys.argv[1], repo=sys.argv[1], title="", source="tiny")
+model = load(find(entry, Path(sys.argv[2])), entry)
+payload = Path(sys.argv[3]).read_bytes()
+tracer = RequestModel.deserialize(payload, model._remoteable_persistent_objects())
+tracer.execute(tracer.info.code)
+"""
+
+
+def test_the_payload_of_a_stock_client_runs_on_the_loaded_model(mirror: Mirror, tmp_path: Path) -> None:
+    mirror.client(tmp_path, CLIENT_PAYLOAD, TINY_ID, str(tmp_path / "payload"))
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_PAYLOAD, TINY_ID, str(PREPARED_MODELS), str(tmp_path / "payload")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.startswith("(1, 5, 128) '"), done.stdout
+
+
+def test_a_file_comes_with_commit_tag_length_and_range(mirror: Mirror) -> None:
+    snapshot = mirror.snapshots[TINY_ID]
+    wanted = (snapshot.folder / "config.json").read_bytes()
+    for revision in ("main", snapshot.commit):
+        whole = mirror.get(f"{TINY_ID}/resolve/{revision}/config.json")
+        assert whole.content == wanted
+        assert whole.headers["X-Repo-Commit"] == snapshot.commit
+        assert whole.headers["ETag"] == f'"{snapshot.manifest.files["config.json"].sha256[:40]}"'
+    head = httpx.head(f"{mirror.url}/{TINY_ID}/resolve/main/config.json")
+    assert (head.status_code, head.content, head.headers["Content-Length"]) == (200, b"", str(len(wanted)))
+    part = mirror.get(f"{TINY_ID}/resolve/main/config.json", Range="bytes=10-19")
+    assert (part.status_code, part.content) == (206, wanted[10:20])
+
+
+def test_the_models_record_is_what_the_hub_would_say(mirror: Mirror) -> None:
+    snapshot = mirror.snapshots[DEMO_ID]
+    for path in (f"api/models/{DEMO_ID.upper()}", f"api/models/{DEMO_ID}/revision/main"):
+        record = mirror.get(path).json()
+        assert (record["id"], record["sha"], record["pipeline_tag"]) == (DEMO_ID, snapshot.commit, "text-generation")
+        assert record["safetensors"]["total"] == 134_515_008
+        assert {"rfilename": "tokenizer.json"}.items() <= {
+            key: value
+            for file in record["siblings"]
+            if file["rfilename"] == "tokenizer.json"
+            for key, value in file.items()
+        }.items()
+
+
+def test_the_tree_lists_files_and_misses_folders(mirror: Mirror) -> None:
+    names = [file["path"] for file in mirror.get(f"api/models/{TINY_ID}/tree/main?recursive=true").json()]
+    assert names == list(mirror.snapshots[TINY_ID].manifest.files)
+    assert mirror.get(f"api/models/{TINY_ID}/tree/main/chat").headers["X-Error-Code"] == "EntryNotFound"
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "edif-snapshot.json", "edif-verified.json", "none.json"])
+def test_weights_and_our_own_notes_are_not_served(mirror: Mirror, name: str) -> None:
+    answer = mirror.get(f"{TINY_ID}/resolve/main/{name}")
+    if name == "model.safetensors":
+        assert answer.status_code == 400
+        assert SENTENCE in answer.headers["X-Error-Message"]
+        assert SENTENCE in answer.json()["error"]
+    else:
+        assert (answer.status_code, answer.headers["X-Error-Code"]) == (404, "EntryNotFound")
+        assert answer.headers["X-Repo-Commit"] == mirror.snapshots[TINY_ID].commit
+
+
+def test_another_revision_is_refused_in_the_hubs_way(mirror: Mirror) -> None:
+    for path in (f"{TINY_ID}/resolve/v2/config.json", f"api/models/{TINY_ID}/revision/v2"):
+        answer = mirror.get(path)
+        assert (answer.status_code, answer.headers["X-Error-Code"]) == (404, "RevisionNotFound")
+
+
+def test_an_unknown_model_is_answered_with_near_spellings(mirror: Mirror) -> None:
+    answer = mirror.get("api/models/edif/tiny-gtp2")
+    assert (answer.status_code, answer.headers["X-Error-Code"]) == (404, "RepoNotFound")
+    assert f"Did you mean {TINY_ID}?" in answer.headers["X-Error-Message"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/hf/{TINY_ID}/resolve/main/../../../{TINY_ID.replace('/', '--')}/config.json",
+        f"/hf/{TINY_ID}/resolve/main/%2e%2e/{DEMO_ID.replace('/', '--')}/config.json",
+        f"/hf/{TINY_ID}/resolve/main/..%2f..%2fmodels.toml",
+        f"/hf/{TINY_ID}/resolve/main//etc/passwd",
+        f"/hf/{TINY_ID}/resolve/main/%00",
+        f"/hf/{TINY_ID}/resolve/main/./config.json",
+        "/hf/..%2f..%2f/resolve/main/passwd.json",
+        "/hf/../resolve/main/config.json",
+        f"/hf/api/models/{TINY_ID}/tree/main/..",
+        f"/hf/api/models/{TINY_ID}/tree/../..",
+        "/hf/api/models/a%0d%0aX-Header:%20b/c",
+        "/hf/%ff%fe/resolve/main/config.json",
+        "/hf/",
+    ],
+)
+def test_tricks_with_paths_lead_nowhere(mirror: Mirror, path: str) -> None:
+    status, body = mirror.raw(path)
+    assert status == 404, body
+    assert b"root:" not in body
+
+
+def test_a_link_in_a_snapshot_is_not_followed_out(snapshots: dict[str, Snapshot], tmp_path: Path) -> None:
+    tiny = prepare(snapshots[TINY_ID].entry, tmp_path, print)
+    config = tiny.folder / "config.json"
+    (tmp_path / "secret.json").write_bytes(config.read_bytes())  # the same size: only the link gives it away
+    config.unlink()
+    config.symlink_to(tmp_path / "secret.json")
+    with serve({TINY_ID: tiny}, tmp_path, allow_redirect=False) as mirror:
+        assert mirror.get(f"{TINY_ID}/resolve/main/config.json").status_code == 404
+
+
+def test_other_repositories_go_to_the_hub_where_the_site_allows_it(snapshots: dict[str, Snapshot]) -> None:
+    with serve(snapshots, PREPARED_MODELS, allow_redirect=True) as mirror:
+        for path in (
+            "gpt2/resolve/main/config.json",
+            "openai-community/gpt2/resolve/main/model.safetensors",
+            "api/models/openai-community/gpt2/tree/main?recursive=true",
+            "datasets/owner/name/resolve/main/data.csv",
+        ):
+            answer = mirror.get(path)
+            assert (answer.status_code, answer.headers["Location"]) == (307, f"https://huggingface.co/{path}")
+        assert mirror.get("api/models/edif/other").headers["X-Error-Code"] == "RepoNotFound"
+        assert mirror.get("api/agent-harnesses").status_code == 404
+        assert mirror.get(f"{TINY_ID}/resolve/main/model.safetensors").status_code == 400
+
+
+def test_a_model_that_is_not_ready_says_so(snapshots: dict[str, Snapshot], tmp_path: Path) -> None:
+    with serve(snapshots, tmp_path, allow_redirect=True) as mirror:
+        answer = mirror.get(f"{TINY_ID}/resolve/main/config.json")
+        assert (answer.status_code, answer.headers["X-Error-Code"]) == (503, "NotReady")
