@@ -64,7 +64,7 @@ def test_status_shows_every_program_running_and_the_model_served(running: Any) -
 
 def test_pids_name_every_kind_of_process_once_started(running: Any) -> None:
     roles = {member["role"] for member in running.json("pids")}
-    assert {"supervisor", "ray", "proxy", "hub", "gateway", "dispatcher", "replica"} <= roles
+    assert {"supervisor", "ray", "proxy", "hub", "gateway", "dispatcher", "replica", "zygote", "executor"} <= roles
 
 
 def test_a_second_up_says_where_it_already_runs(running: Any) -> None:

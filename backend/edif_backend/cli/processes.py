@@ -20,7 +20,11 @@ from edif_backend.cli.located import short_dir
 from edif_protocol.installation import Installation
 
 #: Roles that live and die with the Ray node.
-RAY_ROLES = frozenset({"ray", "replica", "zygote", "executor"})
+RAY_ROLES = frozenset({"ray", "replica", "jail", "zygote", "executor"})
+
+#: How executors (forked from a zygote) and kernels are started, as their command lines show it.
+_ZYGOTE = "-m edif_backend.executors.zygote"
+_KERNEL = "-m edif_kernel"
 
 _GONE = (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess)
 
@@ -39,13 +43,23 @@ class Member:
 def members(installation: Installation) -> list[Member]:
     """Every process of the installation, oldest first."""
     found = {process.pid: (process, role) for process, role in _marked(installation)}
-    for process, role in list(found.values()):
-        with contextlib.suppress(*_GONE):
-            for child in process.children(recursive=True):
-                found.setdefault(child.pid, (child, role))
+    unseen = list(found.values())
+    while unseen:
+        process, role = unseen.pop()
+        for child in _children(process):
+            if child.pid not in found:
+                found[child.pid] = (child, role)
+                unseen.append((child, role))
     own = {process.pid for process in (psutil.Process(), *psutil.Process().parents())}
     described = (_describe(process, role) for pid, (process, role) in found.items() if pid not in own)
     return sorted((member for member in described if member), key=lambda member: (member.started_at, member.pid))
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children()
+    except _GONE:
+        return []
 
 
 def end_members(installation: Installation, roles: Iterable[str] | None = None, grace_s: float = 5.0) -> int:
@@ -101,10 +115,10 @@ def _describe(process: psutil.Process, role: str) -> Member | None:
         with process.oneshot():
             if process.status() == psutil.STATUS_ZOMBIE:
                 return None
-            command = " ".join(process.cmdline()) or process.name()
+            command = _command(process)
             return Member(
                 pid=process.pid,
-                role=_refine(role, command),
+                role=_refine(process, command, role),
                 started_at=process.create_time(),
                 memory_bytes=process.memory_info().rss,
                 command=command,
@@ -113,10 +127,21 @@ def _describe(process: psutil.Process, role: str) -> Member | None:
         return None
 
 
-def _refine(role: str, command: str) -> str:
-    """Ray starts replicas itself and names them by their class; everything else says its role rightly."""
-    if role in {"ray", "dispatcher"} and command.startswith("ray::Replica"):
+def _command(process: psutil.Process) -> str:
+    return " ".join(process.cmdline()) or process.name()
+
+
+def _refine(process: psutil.Process, command: str, role: str) -> str:
+    """What the environment cannot say: Ray starts replicas itself, and what is jailed has no environment."""
+    if command.startswith("ray::Replica"):
         return "replica"
+    if _ZYGOTE in command:
+        parent = process.parent()
+        if process.name() == "bwrap":
+            return "jail"
+        return "executor" if parent and parent.name() != "bwrap" and _ZYGOTE in _command(parent) else "zygote"
+    if _KERNEL in command:
+        return "kernel"
     return role
 
 
