@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 import httpx
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edif_backend.clock import now
 from edif_backend.errors import FabricError, PayloadTooLarge
@@ -62,7 +61,8 @@ def create_app(installation: Installation, settings: BackendSettings) -> FastAPI
                 following.cancel()
         jobs.close()
 
-    app = FastAPI(title="eDIF gateway", lifespan=lifespan, docs_url=None, redoc_url=None)
+    limit_bytes = settings.max_payload_bytes + _FORM_OVERHEAD_BYTES
+    app = FastAPI(title="eDIF gateway", lifespan=lifespan, docs_url=None, redoc_url=None, max_body_size=limit_bytes)
     app.include_router(service.routes)
     app.include_router(requests.routes)
     app.include_router(subscribe.routes)
@@ -71,7 +71,7 @@ def create_app(installation: Installation, settings: BackendSettings) -> FastAPI
         mirror_routes(catalogue, installation.models_dir, settings.allow_hub_redirect), prefix="/hf"
     )
     app.add_exception_handler(FabricError, _say)
-    app.add_middleware(BodyLimit, limit_bytes=settings.max_payload_bytes + _FORM_OVERHEAD_BYTES)
+    app.add_exception_handler(413, _too_large)
     return app
 
 
@@ -88,32 +88,9 @@ async def _say(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": str(error), "code": error.code}, status_code=error.http_status)
 
 
-class BodyLimit:
-    """Refuses request bodies over a size, by the declared length or, where none is declared, as they arrive."""
-
-    def __init__(self, app: ASGIApp, limit_bytes: int) -> None:
-        self.app = app
-        self.limit_bytes = limit_bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on with a counted body."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        error = PayloadTooLarge(f"The request is larger than the {self.limit_bytes} bytes taken; send less with the trace.")
-        refusal = JSONResponse({"detail": str(error), "code": error.code}, status_code=413, headers={"connection": "close"})
-        declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if not declared.isdigit() or int(declared) > self.limit_bytes:
-            await refusal(scope, receive, send)
-            return
-        taken = 0
-
-        async def counted() -> Message:
-            nonlocal taken
-            message = await receive()
-            taken += len(message.get("body", b""))
-            if taken > self.limit_bytes:
-                raise error
-            return message
-
-        await self.app(scope, counted, send)
+async def _too_large(request: Request, error: Exception) -> JSONResponse:
+    """A body over the limit, noticed by its declared length or, where none is declared, as it arrives."""
+    parts: Parts = request.app.state.parts
+    limit_bytes = parts.settings.max_payload_bytes
+    refused = PayloadTooLarge(f"The request is larger than the {limit_bytes} bytes taken; send less with the trace.")
+    return await _say(request, refused)

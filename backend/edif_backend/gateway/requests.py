@@ -57,8 +57,10 @@ async def _read_form(request: Request, limit_bytes: int) -> tuple[Envelope, byte
     try:
         form: FormData = await request.form(max_files=1, max_fields=1)
     except (MultiPartException, HTTPException) as error:
+        if isinstance(error, HTTPException) and error.status_code == PayloadTooLarge.http_status:
+            raise
         raise PayloadRefused("The request is not the multipart form (data, blob) that nnsight sends.") from error
-    async with form:
+    try:
         data, blob = form.get("data"), form.get("blob")
         if not isinstance(data, str) or not isinstance(blob, UploadFile):
             raise PayloadRefused("The form lacks its field 'data' (JSON) or its file 'blob'; send traces with nnsight.")
@@ -69,6 +71,8 @@ async def _read_form(request: Request, limit_bytes: int) -> tuple[Envelope, byte
             where = ".".join(map(str, first["loc"])) or "data"
             raise PayloadRefused(f"The request's envelope is not valid: {where}: {first['msg']}.") from error
         payload = await blob.read()
+    finally:
+        await form.close()
     if len(payload) > limit_bytes:
         raise PayloadTooLarge(f"The payload has {len(payload)} bytes; at most {limit_bytes} are taken.")
     return envelope, payload
