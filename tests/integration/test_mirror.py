@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -91,34 +92,29 @@ def mirror(snapshots: dict[str, Snapshot]) -> Iterator[Mirror]:
         yield running
 
 
-class serve:  # noqa: N801  # used as a function
-    """Serve a mirror on a free port for the length of a ``with`` block."""
+@contextmanager
+def serve(snapshots: dict[str, Snapshot], models_dir: Path, *, allow_redirect: bool) -> Iterator[Mirror]:
+    """A mirror on a free port for the length of a ``with`` block."""
+    app = FastAPI()
+    entries = tuple(snapshot.entry for snapshot in snapshots.values())
+    app.include_router(mirror_routes(Catalogue(entries), models_dir, allow_redirect), prefix="/hf")
+    seen: list[str] = []
 
-    def __init__(self, snapshots: dict[str, Snapshot], models_dir: Path, *, allow_redirect: bool) -> None:
-        app = FastAPI()
-        entries = tuple(snapshot.entry for snapshot in snapshots.values())
-        app.include_router(mirror_routes(Catalogue(entries), models_dir, allow_redirect), prefix="/hf")
-        self._snapshots = snapshots
-        self._seen: list[str] = []
+    @app.middleware("http")
+    async def remember(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
+        seen.append(f"{request.method} {request.url.path}")
+        return await call(request)
 
-        @app.middleware("http")
-        async def remember(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
-            self._seen.append(f"{request.method} {request.url.path}")
-            return await call(request)
-
-        self._server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
-        self._thread = threading.Thread(target=self._server.run)
-
-    def __enter__(self) -> Mirror:
-        self._thread.start()
-        while not self._server.started:
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
             time.sleep(0.02)
-        port = self._server.servers[0].sockets[0].getsockname()[1]
-        return Mirror(port, self._snapshots, self._seen)
-
-    def __exit__(self, *failure: object) -> None:
-        self._server.should_exit = True
-        self._thread.join(30)
+        yield Mirror(server.servers[0].sockets[0].getsockname()[1], snapshots, seen)
+    finally:
+        server.should_exit = True
+        thread.join(30)
 
 
 STOCK_CLIENT = """

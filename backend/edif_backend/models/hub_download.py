@@ -1,4 +1,7 @@
-"""Fetch a model from the Hugging Face Hub, going on where an interrupted download stopped.
+"""Fetch a model from the Hugging Face Hub.
+
+A connection that breaks is taken up where it broke; after the whole process ended, files that were complete are kept
+and the one it was at starts anew (huggingface_hub 2 names partial files at random, lest two processes share one).
 
 Called by ``snapshots.prepare`` in the preparing process.
 """
@@ -42,6 +45,8 @@ def build(entry: ModelEntry, folder: Path, say: Say) -> str | None:
     try:
         info = api.model_info(entry.repo, revision=entry.revision, files_metadata=True)
         names = _wanted(entry, info)
+        for partial in folder.rglob("*.incomplete"):  # nobody will go on with it
+            partial.unlink()
         missing = sum(size for name, size in names.items() if not (folder / name).exists())
         need_space(folder, entry, missing + MARGIN_BYTES)
         for number, (name, size) in enumerate(names.items(), start=1):
