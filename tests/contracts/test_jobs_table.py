@@ -1,0 +1,178 @@
+"""What gateway and dispatcher rely on in the jobs table, whichever database holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edif_backend.jobs import Job, Jobs, Submission, open_jobs
+from edif_protocol.wire import LOG, State
+
+ME, OTHER = "dispatcher", "another"
+
+
+class ManualClock:
+    """A clock that tests move."""
+
+    def __init__(self) -> None:
+        self.time = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def jobs(tmp_path: Path, clock: ManualClock) -> Iterator[Jobs]:
+    table = open_jobs(tmp_path / "jobs.sqlite", clock=clock)
+    yield table
+    table.close()
+
+
+def submission(id: str = "a" * 32, user: str = "ada", model: str = "edif/tiny-gpt2") -> Submission:
+    return Submission(id, user, "session-1", model, "key", compress=True, env={"attn_implementation": "sdpa"}, payload_bytes=7)
+
+
+def claim_one(jobs: Jobs, worker: str = ME) -> Job:
+    (job,) = jobs.claim(worker, {"edif/tiny-gpt2": 1}, lease_s=10)
+    return job
+
+
+def kinds(jobs: Jobs) -> list[str]:
+    return [event.kind for event in jobs.events_after(0)]
+
+
+def test_a_job_goes_its_way_and_every_step_is_an_event(jobs: Jobs) -> None:
+    jobs.submit(submission())
+    job = claim_one(jobs)
+    assert (job.state, job.attempt, job.leased_by) == (State.DISPATCHED, 1, ME)
+    assert jobs.running(job.id, ME, 1)
+    jobs.log(job.id, 1, "hello")
+    assert jobs.complete(job.id, ME, 1, "results/x-1", 42, {"seconds": {"run": 0.5}})
+    done = jobs.job(job.id)
+    assert done is not None
+    assert (done.state, done.result, done.result_bytes, done.meta) == (
+        State.COMPLETED,
+        "results/x-1",
+        42,
+        {"seconds": {"run": 0.5}},
+    )
+    assert kinds(jobs) == ["RECEIVED", "QUEUED", "DISPATCHED", "RUNNING", LOG, "COMPLETED"]
+    ids = [event.id for event in jobs.events_after(0)]
+    assert ids == sorted(set(ids))
+    assert jobs.last_event() == ids[-1]
+    assert all(event.session_id == "session-1" for event in jobs.events_after(0))
+
+
+def test_submitting_twice_is_submitting_once(jobs: Jobs) -> None:
+    first = jobs.submit(submission())
+    again = jobs.submit(replace(submission(), user="mallory", payload_bytes=99))
+    assert again == first
+    assert kinds(jobs) == ["RECEIVED", "QUEUED"]
+
+
+def test_the_oldest_are_claimed_first_and_no_more_than_fit(jobs: Jobs) -> None:
+    for letter in "abc":
+        jobs.submit(submission(letter * 32))
+    jobs.submit(submission("d" * 32, model="another/model"))
+    claimed = jobs.claim(ME, {"edif/tiny-gpt2": 2}, lease_s=10)
+    assert [job.id[0] for job in claimed] == ["a", "b"]
+    assert jobs.waiting() == {"edif/tiny-gpt2": 1, "another/model": 1}
+    assert jobs.claim(OTHER, {"edif/tiny-gpt2": 5}, lease_s=10)[0].id[0] == "c"
+
+
+def test_only_the_holder_of_the_claim_ends_the_job_and_only_once(jobs: Jobs) -> None:
+    jobs.submit(submission())
+    job = claim_one(jobs)
+    assert not jobs.complete(job.id, OTHER, 1, "r", 1, {})
+    assert not jobs.complete(job.id, ME, 2, "r", 1, {})
+    assert jobs.fail(job.id, ME, 1, "ZeroDivisionError", {})
+    assert not jobs.complete(job.id, ME, 1, "r", 1, {})
+    assert not jobs.running(job.id, ME, 1)
+    jobs.log(job.id, 1, "late")
+    assert kinds(jobs) == ["RECEIVED", "QUEUED", "DISPATCHED", "ERROR"]
+
+
+def test_a_silent_dispatcher_loses_its_jobs_and_a_late_result_does_not_count(jobs: Jobs, clock: ManualClock) -> None:
+    jobs.submit(submission())
+    job = claim_one(jobs, OTHER)
+    clock.time += 6
+    jobs.renew(OTHER, lease_s=10)
+    clock.time += 6
+    assert jobs.requeue_lost(attempts=3) == 0  # it gave a sign of life
+    clock.time += 6
+    assert jobs.requeue_lost(attempts=3) == 1
+    again = claim_one(jobs)
+    assert (again.id, again.attempt) == (job.id, 2)
+    assert not jobs.complete(job.id, OTHER, 1, "results/late", 1, {})
+    assert jobs.complete(job.id, ME, 2, "results/right", 1, {})
+    assert kinds(jobs).count("COMPLETED") == 1
+
+
+def test_a_dispatcher_that_starts_again_takes_its_own_jobs_back_at_once(jobs: Jobs) -> None:
+    jobs.submit(submission())
+    claim_one(jobs)
+    assert jobs.requeue_lost(attempts=3, worker=ME) == 1
+    assert claim_one(jobs).attempt == 2
+
+
+def test_a_job_that_is_lost_again_and_again_is_given_up(jobs: Jobs) -> None:
+    jobs.submit(submission())
+    for attempt in (1, 2, 3):
+        job = claim_one(jobs)
+        assert job.attempt == attempt
+        jobs.requeue(job.id, ME, attempt, "The model's process was lost.", attempts=3)
+    end = jobs.job("a" * 32)
+    assert end is not None
+    assert end.state is State.ERROR
+    assert "given up" in end.description
+    assert end.meta == {"code": "attempts-used-up"}
+
+
+def test_waiting_jobs_hear_how_far_their_model_is_and_once_only(jobs: Jobs) -> None:
+    jobs.submit(submission())
+    for _ in range(2):
+        jobs.deploying("edif/tiny-gpt2", State.DEPLOYING, "Loading the weights.")
+    jobs.deploying("another/model", State.DEPLOYING, "Loading.")
+    assert kinds(jobs) == ["RECEIVED", "QUEUED", "DEPLOYING"]
+    assert claim_one(jobs).state is State.DISPATCHED
+
+
+def test_jobs_of_a_model_that_cannot_be_loaded_end_with_its_reason(jobs: Jobs) -> None:
+    jobs.submit(submission())
+    jobs.refuse_waiting("edif/tiny-gpt2", "It is broken.", {"code": "model-unusable"})
+    job = jobs.job("a" * 32)
+    assert job is not None
+    assert (job.state, job.description) == (State.ERROR, "It is broken.")
+
+
+def test_lists_are_newest_first_and_of_one_user_when_asked(jobs: Jobs) -> None:
+    jobs.submit(submission("a" * 32, user="ada"))
+    jobs.submit(submission("b" * 32, user="bob"))
+    assert [job.user for job in jobs.list()] == ["bob", "ada"]
+    assert [job.user for job in jobs.list(user="ada")] == ["ada"]
+
+
+def test_what_is_written_is_there_after_the_process_is_gone(tmp_path: Path) -> None:
+    first = open_jobs(tmp_path / "jobs.sqlite")
+    first.submit(submission())
+    second = open_jobs(tmp_path / "jobs.sqlite")  # as another process has it, the first not closed
+    assert second.job("a" * 32) is not None
+    first.close()
+    second.close()
+
+
+def test_signs_of_life_and_deployments_are_told(jobs: Jobs, clock: ManualClock) -> None:
+    assert jobs.dispatcher_seen_at() is None
+    jobs.renew(ME, lease_s=10)
+    assert jobs.dispatcher_seen_at() == clock.time
+    jobs.deploy("edif/tiny-gpt2", "DEPLOYING", "Loading.", 0)
+    jobs.deploy("edif/tiny-gpt2", "RUNNING", "", 1)
+    assert jobs.deployments()["edif/tiny-gpt2"].state == "RUNNING"

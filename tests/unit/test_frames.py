@@ -1,0 +1,72 @@
+"""What comes out of the jail is taken apart with care."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edif_backend.executors import frames
+from edif_backend.executors.frames import FrameError, Kind
+
+
+async def read_from(data: bytes, limit_bytes: int = frames.WORDS_BYTES) -> tuple[Kind, bytes]:
+    reader = asyncio.StreamReader()
+    reader.feed_data(data)
+    reader.feed_eof()
+    return await frames.read(reader, limit_bytes)
+
+
+async def test_a_frame_arrives_as_it_was_sent() -> None:
+    assert await read_from(frames.pack(Kind.RESULT, b"abc")) == (Kind.RESULT, b"abc")
+    kind, body = await read_from(frames.words(Kind.DONE, result_bytes=3))
+    assert kind is Kind.DONE
+    assert frames.read_words(body) == {"result_bytes": 3}
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        struct.pack("!4sBxxxQ", b"evil", Kind.LOG, 0),
+        struct.pack("!4sBxxxQ", b"eDIF", 99, 0),
+        struct.pack("!4sBxxxQ", b"eDIF", 0, 0),
+        struct.pack("!4sBxxxQ", b"eDIF", Kind.RESULT, 2**63),
+        struct.pack("!4sBxxxQ", b"eDIF", Kind.RESULT, frames.WORDS_BYTES + 1),
+    ],
+)
+async def test_forged_headers_are_refused_before_a_byte_is_read(header: bytes) -> None:
+    with pytest.raises(FrameError):
+        await read_from(header)
+
+
+@given(st.binary(min_size=16, max_size=64))
+def test_random_bytes_are_a_frame_error_or_a_cut_off_frame(data: bytes) -> None:
+    with pytest.raises((FrameError, asyncio.IncompleteReadError)):
+        asyncio.run(read_from(data))
+
+
+@pytest.mark.parametrize("body", [b"", b"[1]", b"nonsense", b"[" * 100_000, b'"text"'])
+def test_words_that_are_not_a_json_object_are_refused(body: bytes) -> None:
+    with pytest.raises(FrameError):
+        frames.read_words(body)
+
+
+def test_a_descriptor_stays_with_its_frame() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs, socket.socket() as passed:
+        ours.sendall(frames.words(Kind.KILL, pid=5))
+        socket.send_fds(ours, [frames.pack(Kind.FORK)], [passed.fileno()])
+        ours.sendall(frames.words(Kind.KILL, pid=6))
+        assert frames.receive_with_descriptor(theirs)[::2] == (Kind.KILL, None)
+        kind, _, descriptor = frames.receive_with_descriptor(theirs)
+        assert kind is Kind.FORK
+        assert descriptor is not None
+        socket.socket(fileno=descriptor).close()
+        assert frames.receive_with_descriptor(theirs)[::2] == (Kind.KILL, None)
+        ours.close()
+        with pytest.raises(EOFError):
+            frames.receive_with_descriptor(theirs)
