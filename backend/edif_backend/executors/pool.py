@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import socket
 import subprocess
 import sys
@@ -177,8 +176,7 @@ class ExecutorPool:
         if self._zygote:
             self._zygote.kill()
             await asyncio.to_thread(self._zygote.wait)
-        for task in self._tasks:
-            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)  # each ends when the zygote is gone
 
     # -- one job --------------------------------------------------------------
 
@@ -190,6 +188,7 @@ class ExecutorPool:
         said: Callable[[str], None],
     ) -> tuple[int, dict[str, float]]:
         result_bytes = lines = line_bytes = 0
+        lines_left = True
         while True:
             kind, body = await frames.read(executor.reader)
             if kind is Kind.RESULT:
@@ -204,7 +203,8 @@ class ExecutorPool:
                 lines, line_bytes = lines + 1, line_bytes + len(body)
                 if lines <= _LOG_LINES and line_bytes <= _LOG_BYTES:
                     said(body.decode(errors="replace"))
-                elif lines == _LOG_LINES + 1 or line_bytes - len(body) <= _LOG_BYTES:
+                elif lines_left:
+                    lines_left = False
                     said("(further output of this job is left out)")
             elif kind is Kind.STARTED:
                 started()
@@ -272,10 +272,11 @@ class ExecutorPool:
     async def _keep_errors(self, zygote: subprocess.Popen[bytes]) -> None:
         """Pass on what the zygote writes to standard error, and keep its last line for the error message."""
         assert zygote.stderr
-        while line := await asyncio.to_thread(zygote.stderr.readline):
-            text = line.decode(errors="replace").rstrip()[:2000]
-            print(json.dumps({"event": "zygote", "said": text}), file=sys.stderr)
-            self._last_words = text or self._last_words
+        with zygote.stderr as said:
+            while line := await asyncio.to_thread(said.readline):
+                text = line.decode(errors="replace").rstrip()[:2000]
+                log.info("zygote", said=text)
+                self._last_words = text or self._last_words
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
