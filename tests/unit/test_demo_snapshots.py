@@ -121,7 +121,15 @@ def test_an_interrupted_making_leaves_nothing_to_be_found_and_the_next_one_succe
         with pytest.raises(KeyboardInterrupt):
             prepare(TINY, tmp_path, lambda line: None)
     assert find(TINY, tmp_path) is None
+    assert not list(tmp_path.rglob("half.safetensors"))  # it may be big, and the disk full
     assert "half.safetensors" not in prepare(TINY, tmp_path, lambda line: None).manifest.files
+
+
+def test_what_a_killed_process_left_does_not_get_into_the_snapshot(tmp_path: Path, made: Snapshot) -> None:
+    draft = tmp_path / f".{folder_of(TINY, tmp_path).name}.making"
+    draft.mkdir()
+    (draft / "half.safetensors").write_bytes(b"half")
+    assert prepare(TINY, tmp_path, lambda line: None).manifest == made.manifest
 
 
 @pytest.mark.parametrize(
@@ -140,6 +148,15 @@ def test_too_little_space_is_told_before_anything_is_made(tmp_path: Path, monkey
     usage = shutil.disk_usage(tmp_path)._replace(free=1_000_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with pytest.raises(ModelUnusable, match=r"needs 20 MB under .* but there are 1 MB left"):
+        prepare(TINY, tmp_path, lambda line: None)
+
+
+def test_a_folder_that_may_not_be_written_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(entry: ModelEntry, folder: Path, say: snapshots.Say) -> str | None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+
+    monkeypatch.setattr(tiny_gpt2, "build", refused)
+    with pytest.raises(ModelUnusable, match="may not be written or read: run this as the user"):
         prepare(TINY, tmp_path, lambda line: None)
 
 

@@ -160,12 +160,14 @@ class Catalogue:
 
 def write_default(path: Path) -> None:
     """Write the catalogue that a new installation starts with; an existing file is left alone."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as file:
             file.write(DEFAULT_CATALOGUE)
     except FileExistsError:
         return
+    except OSError as error:
+        raise CatalogueInvalid(f"{path} cannot be written: {error.strerror}.") from error
 
 
 def _entries(path: Path, document: dict[str, Any]) -> tuple[ModelEntry, ...]:

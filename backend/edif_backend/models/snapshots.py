@@ -123,6 +123,11 @@ def prepare(entry: ModelEntry, models_dir: Path, say: Say, *, verify: bool = Fal
             if folder_of(entry, models_dir).exists():
                 say(f"{entry.id}: the files on disk are damaged or out of date, making them anew")
             return _make(entry, models_dir, say)
+    except PermissionError as error:
+        raise ModelUnusable(
+            f"{entry.id} cannot be made ready because {error.filename} may not be written or read: "
+            "run this as the user who owns the installation."
+        ) from error
     except Exception as error:  # whichever library met the full disk, the operator needs the same sentence
         if not _is_disk_full(error):
             raise
@@ -143,25 +148,37 @@ def need_space(folder: Path, entry: ModelEntry, needed_bytes: int) -> None:
 
 
 def _make(entry: ModelEntry, models_dir: Path, say: Say) -> Snapshot:
-    place = folder_of(entry, models_dir)
-    draft = models_dir / f".{place.name}.making"
-    discarded = models_dir / f".{place.name}.discarded"
-    if entry.source != "hub":  # a half-finished download is gone on with, anything else starts afresh
+    draft = models_dir / f".{folder_of(entry, models_dir).name}.making"
+    _drop_unless_download(draft, entry)  # what a killed process left
+    try:
+        draft.mkdir(exist_ok=True)
+        commit = importlib.import_module(_SOURCES[entry.source]).build(entry, draft, say)
+        say(f"{entry.id}: computing checksums")
+        manifest = _manifest(entry, draft, commit)
+        (draft / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        _write_stamps(draft, manifest)
+        _sync(draft)
+        _put_in_place(draft, folder_of(entry, models_dir))
+    finally:
+        _drop_unless_download(draft, entry)
+    say(f"{entry.id}: ready")
+    return Snapshot(entry, folder_of(entry, models_dir), manifest)
+
+
+def _drop_unless_download(draft: Path, entry: ModelEntry) -> None:
+    """A half-finished download is gone on with, anything else starts afresh."""
+    if entry.source != "hub":
         shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(exist_ok=True)
-    commit = importlib.import_module(_SOURCES[entry.source]).build(entry, draft, say)
-    say(f"{entry.id}: computing checksums")
-    manifest = _manifest(entry, draft, commit)
-    (draft / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    _write_stamps(draft, manifest)
-    _sync(draft)
+
+
+def _put_in_place(draft: Path, place: Path) -> None:
+    """Rename ``draft`` to ``place``; a process that has mapped files of the old folder keeps them."""
+    discarded = draft.with_suffix(".discarded")
     shutil.rmtree(discarded, ignore_errors=True)
     if place.exists():
         place.rename(discarded)
     draft.rename(place)
     shutil.rmtree(discarded, ignore_errors=True)
-    say(f"{entry.id}: ready")
-    return Snapshot(entry, place, manifest)
 
 
 def _manifest(entry: ModelEntry, folder: Path, commit: str | None) -> Manifest:
