@@ -51,7 +51,7 @@ def programs(installation: Installation) -> list[Program]:
 def _proxy_command(installation: Installation) -> tuple[str, ...]:
     ports = installation.ports
     return (
-        str(Path(sys.executable).parent / "configurable-http-proxy"),
+        *(sys.executable, "-m", "edif_hub.proxy"),
         *("--ip", installation.host, "--port", str(ports["proxy"])),
         *("--api-ip", installation.host, "--api-port", str(ports["proxy-api"])),
         *("--default-target", installation.url("hub")),

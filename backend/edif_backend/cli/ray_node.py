@@ -1,8 +1,8 @@
 """``python -m edif_backend.cli.ray_node``: becomes ``ray start --head`` for one installation.
 
-Started by the supervisor as the program ``ray``.  What an earlier node left behind (it may have been killed) is ended
-first: it would hold the port.  Nothing that is not needed is switched on: no dashboard page, no log monitor, no usage
-statistics; a small object store, since results do not go through it.
+Started by the supervisor as the program ``ray``.  When an earlier node of the same start of the workbench was lost,
+what it has left behind is ended first: it would hold the port.  Nothing that is not needed is switched on: no dashboard
+page, no log monitor, no usage statistics; a small object store, since results do not go through it.
 """
 
 from __future__ import annotations
@@ -34,9 +34,12 @@ def command(installation: Installation, slots: int, temporary: Path) -> list[str
 def main() -> None:
     """Clear away the last node, then become the new one."""
     installation = Installation()
-    end_members(installation, RAY_ROLES)
     temporary = make_short_dir(installation) / "ray"
-    shutil.rmtree(temporary, ignore_errors=True)
+    if temporary.exists():
+        # The dispatcher goes too, and is started again by the supervisor: what has joined Ray cannot join another.
+        end_members(installation, RAY_ROLES | {"dispatcher"})
+        shutil.rmtree(temporary)
+    temporary.mkdir()
     arguments = command(installation, BackendSettings().slots, temporary)
     os.execv(arguments[0], arguments)  # noqa: S606 (there is no shell to be injected into)
 

@@ -49,6 +49,7 @@ def start(installation: Installation) -> subprocess.Popen[bytes]:
     Raises:
         SetupFailed: it ended at once, or does not answer.
     """
+    shutil.rmtree(make_short_dir(installation), ignore_errors=True)  # of a supervisor that was killed
     make_short_dir(installation)
     for folder in (installation.run_dir, installation.logs_dir):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
