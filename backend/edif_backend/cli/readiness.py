@@ -21,9 +21,9 @@ from edif_protocol.installation import Installation
 _LOG_LINES = 12
 _PAUSE_S = 0.3
 
-#: A program that died so often while starting will not mend itself; the dispatcher may have to wait for Ray.
-_DEATHS = 3
-_DEATHS_OF_DISPATCHER = 6
+#: What needs more starts than this will not mend itself; the dispatcher may have to wait for Ray.
+_STARTS = 3
+_STARTS_OF_DISPATCHER = 6
 
 
 def gateway_status(installation: Installation) -> dict[str, Any] | None:
@@ -85,18 +85,17 @@ def wait_until_serving(installation: Installation, timeout_s: float, say: Callab
     """
     began_at = time.time()
     deadline = time.monotonic() + timeout_s
-    deaths: set[tuple[str, int]] = set()
+    starts: set[tuple[str, int]] = set()
     said: str | None = None
     while True:
         found = states(installation)
         if found is None:
             raise SetupFailed(f"The supervisor was stopped meanwhile; see {log_file(installation, 'supervisor')}.")
         for program in found:
-            if program.state in {"BACKOFF", "FATAL"}:
-                deaths.add((program.role, program.started_at))
-                allowed = _DEATHS_OF_DISPATCHER if program.role == "dispatcher" else _DEATHS
-                if sum(role == program.role for role, _ in deaths) >= allowed:
-                    raise SetupFailed(_died(installation, program))
+            starts.add((program.role, program.started_at))
+            allowed = _STARTS_OF_DISPATCHER if program.role == "dispatcher" else _STARTS
+            if sum(role == program.role for role, _ in starts) > allowed:
+                raise SetupFailed(_died(installation, program))
         missing = waiting_for(installation, began_at)
         if missing is None:
             return
