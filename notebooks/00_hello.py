@@ -148,14 +148,16 @@ except Exception as error:
     print(str(error).strip().splitlines()[-1])
 
 # %% [markdown]
-# Expected: a line that names `layers.5.output` as missed. Mend: ask for layer 5 first.
+# Expected: the error's last line, `OutOfOrderError: 'model.model.layers.5.output.i0' was requested but the model already ran
+# past it`. Without the `try`, the message also shows the line of your block. Mend: ask for layer 5 first.
 #
 # ## Where to go from here
 #
-# - `%edif` shows where your traces go; `edif.models()` shows which models there are.
+# - `%edif` shows where your traces go and whose key this notebook has, `%edif help` how to change it.
 # - Your own work belongs outside the folder `tutorials`, or under another name: files you have not edited are brought up to
 #   date when your server starts.
 # - The [nnsight documentation](https://nnsight.net) explains everything a trace can do; it works here unchanged.
+# - These are the models you can load:
 
 # %%
-# %edif
+edif.models()

@@ -63,6 +63,7 @@ class EdifMagics(Magics):
         elif seen.user is None:
             lines.append("Key: not accepted. It has ended; restart the server from the hub's page to get a new one.")
         else:
-            lines.append(f"User: {seen.user} (this key ends when the server stops)")
+            ends = " (this key ends when the server stops)" if settings.user else ""
+            lines.append(f"User: {seen.user}{ends}")
         lines.append(f"Waiting jobs: {seen.waiting}")
         return "\n".join([*lines, "Models:", *(f"  {row}" for row in repr(seen.models).splitlines())])

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 CHROMIUM = "/usr/bin/chromium"
 SCREENSHOTS = Path(__file__).resolve().parents[2] / ".artifacts" / "screenshots"
@@ -16,11 +16,13 @@ ARGUMENTS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
     " --disable-component-update --disable-sync --disable-dev-shm-usage"
 )
+#: For each step; a machine with other work to do is slow.
+_PATIENCE_MS = 120_000
 
 
 @pytest.fixture
 def page() -> Iterator[Page]:
-    """An empty page of a browser that knows nobody; two minutes for each step, on a machine that is busy."""
+    """An empty page of a browser that knows nobody."""
     if shutil.which(CHROMIUM) is None:
         if "CI" in os.environ:
             pytest.fail("Chromium is missing: apt-get install chromium")
@@ -28,7 +30,8 @@ def page() -> Iterator[Page]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS.split())
         page = browser.new_page(viewport={"width": 1280, "height": 1000})
-        page.set_default_timeout(120_000)
+        page.set_default_timeout(_PATIENCE_MS)
+        expect.set_options(timeout=_PATIENCE_MS)
         yield page
         browser.close()
 

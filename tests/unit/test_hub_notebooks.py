@@ -27,7 +27,7 @@ def test_text_and_notebook_say_the_same(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     assert [(cell.cell_type, cell.source) for cell in notebook.cells] == [
         (cell.cell_type, cell.source) for cell in text.cells
-    ], f"run: jupytext --to ipynb --update {path.with_suffix('.py').name}, and run all its cells"
+    ], f"in a terminal of a user server: jupytext --to ipynb --execute {path.with_suffix('.py').name}"
     assert notebook.metadata.kernelspec.name == "edif"
 
 
