@@ -170,6 +170,8 @@ class ExecutorPool:
 
     async def stop(self) -> None:
         """End the zygote; all its executors go with it."""
+        while self._ready:
+            self._ready.popleft().writer.close()
         if self._control and self._keep:
             self._keep.close()
             self._control.close()

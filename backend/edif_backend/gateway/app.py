@@ -11,8 +11,9 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
 from edif_backend.clock import now
-from edif_backend.errors import FabricError, PayloadTooLarge
+from edif_backend.errors import FabricError
 from edif_backend.gateway import requests, results, service, subscribe
+from edif_backend.gateway.bodies import BodyLimit
 from edif_backend.gateway.identity import Identity
 from edif_backend.gateway.mirror import mirror_routes
 from edif_backend.gateway.parts import Parts
@@ -61,8 +62,7 @@ def create_app(installation: Installation, settings: BackendSettings) -> FastAPI
                 following.cancel()
         jobs.close()
 
-    limit_bytes = settings.max_payload_bytes + _FORM_OVERHEAD_BYTES
-    app = FastAPI(title="eDIF gateway", lifespan=lifespan, docs_url=None, redoc_url=None, max_body_size=limit_bytes)
+    app = FastAPI(title="eDIF gateway", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.include_router(service.routes)
     app.include_router(requests.routes)
     app.include_router(subscribe.routes)
@@ -71,7 +71,7 @@ def create_app(installation: Installation, settings: BackendSettings) -> FastAPI
         mirror_routes(catalogue, installation.models_dir, settings.allow_hub_redirect), prefix="/hf"
     )
     app.add_exception_handler(FabricError, _say)
-    app.add_exception_handler(413, _too_large)
+    app.add_middleware(BodyLimit, limit_bytes=settings.max_payload_bytes + _FORM_OVERHEAD_BYTES)
     return app
 
 
@@ -86,11 +86,3 @@ async def _say(request: Request, error: Exception) -> JSONResponse:
     """Every refusal as ``{"detail": sentence, "code": code}``; nnsight shows ``detail`` to its user."""
     assert isinstance(error, FabricError)
     return JSONResponse({"detail": str(error), "code": error.code}, status_code=error.http_status)
-
-
-async def _too_large(request: Request, error: Exception) -> JSONResponse:
-    """A body over the limit, noticed by its declared length or, where none is declared, as it arrives."""
-    parts: Parts = request.app.state.parts
-    limit_bytes = parts.settings.max_payload_bytes
-    refused = PayloadTooLarge(f"The request is larger than the {limit_bytes} bytes taken; send less with the trace.")
-    return await _say(request, refused)

@@ -57,8 +57,6 @@ async def _read_form(request: Request, limit_bytes: int) -> tuple[Envelope, byte
     try:
         form: FormData = await request.form(max_files=1, max_fields=1)
     except (MultiPartException, HTTPException) as error:
-        if isinstance(error, HTTPException) and error.status_code == PayloadTooLarge.http_status:
-            raise
         raise PayloadRefused("The request is not the multipart form (data, blob) that nnsight sends.") from error
     try:
         data, blob = form.get("data"), form.get("blob")
