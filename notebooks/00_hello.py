@@ -88,7 +88,7 @@ with model.trace(prompt):
     model.model.layers[10].output[:, 1:4] = colosseum
     changed = model.lm_head.output[:, -1].save()
 
-edif.next_tokens(changed, model.tokenizer, k=5, prompt=prompt, title="Next token, subject replaced at layer 10")
+edif.next_tokens(changed, model.tokenizer, k=5, prompt=prompt, title="Subject replaced at layer 10")
 
 # %% [markdown]
 # Expected: **␣Rome** first, with probability 0.788. The model still *read* "Eiffel Tower"; three states of one layer were

@@ -7,6 +7,7 @@
     │   └── TraceUnreachable     … while a trace was sent (edif.remote; also a RemoteError of nnsight)
     ├── BackendRefused           the backend answered no
     ├── TraceRefused             … to a trace (edif.remote; also a RemoteError of nnsight)
+    ├── TraceFailed              the job ended without a result (edif.remote; also a RemoteError of nnsight)
     ├── ModelUnknown             the backend does not serve this model (also an OSError, as transformers raises)
     └── WeightsElsewhere         something would run in this process, and the weights are on the backend
 
@@ -31,7 +32,10 @@ class EdifError(Exception):
             for frame in traceback.extract_tb(self.__traceback__)
             if not any(part in frame.filename for part in _INNER)
         ]
-        return [*lines[-1:], "", f"{type(self).__name__}: {self}"]
+        message = str(self)
+        if not message.startswith("Traceback"):  # the traceback of a block says itself what was raised
+            message = f"{type(self).__name__}: {message}"
+        return [*lines[-1:], "", message]
 
 
 class BackendUnreachable(EdifError):

@@ -35,6 +35,10 @@ class TraceRefused(EdifError, stock.RemoteError):
     """The trace was refused before it ran, or its connection was lost; the sentence says why and what to do."""
 
 
+class TraceFailed(EdifError, stock.RemoteError):
+    """The job ended without a result: the traceback of the user's block, or the reason why it was stopped."""
+
+
 class EdifBackend(stock.RemoteBackend):
     """A ``RemoteBackend`` that keeps its HTTP connection from one call to the next."""
 
@@ -60,6 +64,17 @@ class EdifBackend(stock.RemoteBackend):
         if answer.status_code == httpx.codes.NOT_FOUND:
             return None
         return self._noted(answer)
+
+    def note(self, response: ResponseModel) -> bool:
+        """Show a status and say whether it is the last.
+
+        Raises:
+            TraceFailed: the job ended without a result.
+        """
+        try:
+            return bool(super().note(response))
+        except stock.RemoteError as error:
+            raise TraceFailed(str(error)) from None
 
     def _post(self, request: RequestModel, blob: bytes) -> ResponseModel:
         answer = self._call(

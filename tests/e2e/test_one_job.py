@@ -41,7 +41,7 @@ def test_newcomer_sees_what_the_model_would_say_next(workbench: Workbench, page:
     expect(page.locator(".jp-CodeCell").last.locator(outputs)).to_contain_text("RUNNING")
 
     # 5. The prediction is drawn under its cell, and the intervention has changed it.
-    first, changed = outputs.filter(has_text="␣Paris"), outputs.filter(has_text="subject replaced at layer 10")
+    first, changed = outputs.filter(has_text="␣Paris"), outputs.filter(has_text="Subject replaced at layer 10")
     first.first.scroll_into_view_if_needed()
     expect(first.first).to_contain_text("0.656")
     page.screenshot(path=screenshots / "one_job_prediction.png")

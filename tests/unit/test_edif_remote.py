@@ -13,7 +13,7 @@ from nnsight.schema.response import Status
 
 import edif
 from edif import remote
-from edif.remote import EdifBackend, TraceRefused, TraceUnreachable, keep_connections
+from edif.remote import EdifBackend, TraceFailed, TraceRefused, TraceUnreachable, keep_connections
 
 HOST = "http://127.0.0.1:1"
 RECEIVED = {"id": "job-1", "status": "RECEIVED", "description": ""}
@@ -83,6 +83,18 @@ def test_poll_before_and_after_the_first_status(monkeypatch: pytest.MonkeyPatch)
     assert backend.status is None
     assert backend.poll() is None
     assert backend.status is Status.RUNNING
+
+
+def test_failed_job_shows_the_blocks_own_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "Traceback (most recent call last):\n  File cell, line 2\nValueError: no"
+    failed = {**RECEIVED, "status": "ERROR", "description": said}
+    backend = _backend(monkeypatch, lambda _: httpx.Response(200, json=failed))
+    backend.job_id = "job-1"
+    with pytest.raises(TraceFailed) as raised:
+        backend.poll()
+    assert isinstance(raised.value, RemoteError)
+    assert str(raised.value) == said
+    assert raised.value._render_traceback_()[-1] == said
 
 
 def test_blocking_call_without_a_server_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
