@@ -10,9 +10,11 @@ import functools
 import os
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import httpx
+import httpx2  # what huggingface_hub asks the mirror with
 import websocket
 from nnsight.intervention.backends import remote as stock
 from nnsight.schema.request import RequestModel
@@ -21,6 +23,7 @@ from nnsight.tracing.backend import Backend
 
 from edif.errors import BackendUnreachable, EdifError
 from edif.serving import refusal_sentence
+from edif.settings import ClientSettings
 
 #: Shorter than the five seconds after which the gateway hangs up, so that no job is sent into a closing connection.
 _KEEP_S = 4.0
@@ -103,8 +106,16 @@ class EdifBackend(stock.RemoteBackend):
             raise TraceUnreachable(self.host) from error
 
 
-def keep_connections(backend: Backend) -> Backend:
-    """``backend`` over kept connections, if it is nnsight's own way to a server; any other one unchanged."""
+def keep_connections(make: Callable[[], Backend]) -> Backend:
+    """The backend that ``make`` gives, over kept connections if it is nnsight's own way to a server.
+
+    Raises:
+        TraceUnreachable: the first trace of a model asks the model mirror for the model's name, and it does not answer.
+    """
+    try:
+        backend = make()
+    except httpx2.HTTPError as error:
+        raise TraceUnreachable(ClientSettings().host) from error
     if type(backend) is not stock.RemoteBackend:
         return backend
     kept = EdifBackend.__new__(EdifBackend)  # the settings are worked out already; __init__ would do it again

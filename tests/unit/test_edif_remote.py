@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
+import httpx2
 import pytest
 from nnsight.intervention.backends.remote import RemoteBackend, RemoteError
 from nnsight.schema.request import RequestModel
@@ -22,7 +23,7 @@ RECEIVED = {"id": "job-1", "status": "RECEIVED", "description": ""}
 def _backend(monkeypatch: pytest.MonkeyPatch, answer: Callable[[httpx.Request], httpx.Response]) -> EdifBackend:
     client = httpx.Client(transport=httpx.MockTransport(answer))
     monkeypatch.setattr(remote, "_client_of", lambda process: client)
-    kept = keep_connections(RemoteBackend("line", host=HOST, api_key="a-key", blocking=False))
+    kept = keep_connections(lambda: RemoteBackend("line", host=HOST, api_key="a-key", blocking=False))
     assert isinstance(kept, EdifBackend)
     kept.display.enabled = False
     return kept
@@ -71,6 +72,15 @@ def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(TraceUnreachable, match=r"127\.0\.0\.1:1 does not answer") as raised:
         _backend(monkeypatch, answer)._post(RequestModel(model_key="line"), b"")
     assert isinstance(raised.value, RemoteError)
+
+
+def test_mirror_away_at_the_first_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    def make() -> RemoteBackend:
+        raise httpx2.ConnectError("Name or service not known")
+
+    monkeypatch.setenv("NDIF_HOST", HOST)
+    with pytest.raises(TraceUnreachable, match="does not answer"):
+        keep_connections(make)
 
 
 def test_poll_before_and_after_the_first_status(monkeypatch: pytest.MonkeyPatch) -> None:
