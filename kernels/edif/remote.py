@@ -1,7 +1,8 @@
 """nnsight's way to the backend with its connections kept, and its failures said in a sentence.
 
-The stock client makes a new ``httpx.Client`` for every call, which costs 55 to 70 ms for the SSL context alone, more
-than a small trace takes.  The protocol is unchanged.  Called by :mod:`edif_kernel.routing`; runs in the user's process.
+The stock client makes a new ``httpx.Client`` for every call, which costs 25 ms for the SSL context alone (64 ms the
+first time): of a small trace's 57 ms, 35 are left when the client is kept (two busy cores).  The protocol is unchanged.
+Called by :mod:`edif_kernel.routing`; runs in the user's process.
 """
 
 from __future__ import annotations
