@@ -37,7 +37,9 @@ def jobs(tmp_path: Path, clock: ManualClock) -> Iterator[Jobs]:
 
 
 def submission(id: str = "a" * 32, user: str = "ada", model: str = "edif/tiny-gpt2") -> Submission:
-    return Submission(id, user, "session-1", model, "key", compress=True, env={"attn_implementation": "sdpa"}, payload_bytes=7)
+    return Submission(
+        id, user, "session-1", model, "key", compress=True, env={"attn_implementation": "sdpa"}, payload_bytes=7
+    )
 
 
 def claim_one(jobs: Jobs, worker: str = ME) -> Job:
@@ -156,8 +158,8 @@ def test_jobs_of_a_model_that_cannot_be_loaded_end_with_its_reason(jobs: Jobs) -
 def test_lists_are_newest_first_and_of_one_user_when_asked(jobs: Jobs) -> None:
     jobs.submit(submission("a" * 32, user="ada"))
     jobs.submit(submission("b" * 32, user="bob"))
-    assert [job.user for job in jobs.list()] == ["bob", "ada"]
-    assert [job.user for job in jobs.list(user="ada")] == ["ada"]
+    assert [job.user for job in jobs.newest()] == ["bob", "ada"]
+    assert [job.user for job in jobs.newest(user="ada")] == ["ada"]
 
 
 def test_what_is_written_is_there_after_the_process_is_gone(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 import pytest
 import zstandard
+from tests.conftest import Workbench
 
 from edif_protocol.wire import ModelKey
-from tests.conftest import Workbench
 
 PAYLOAD = pickle.dumps(("not", "a", "tracer"), protocol=4)
 TINY = ModelKey(repo_id="edif/tiny-gpt2", revision=None, task="text-generation").text()
@@ -22,7 +22,11 @@ def send(workbench: Workbench, **changes: Any) -> httpx.Response:
     """A request that is right but for ``changes``."""
     envelope = {"model_key": TINY, "session_id": "", "compress": False, "env": {}, **changes.pop("envelope", {})}
     headers = {"ndif-api-key": workbench.key("ada"), "nnsight-version": "0.8.1", **changes.pop("headers", {})}
-    request = {"data": {"data": json.dumps(envelope)}, "files": {"blob": ("request", changes.pop("payload", PAYLOAD))}, **changes}
+    request = {
+        "data": {"data": json.dumps(envelope)},
+        "files": {"blob": ("request", changes.pop("payload", PAYLOAD))},
+        **changes,
+    }
     headers = {name: value for name, value in headers.items() if value is not None}
     return httpx.post(f"{workbench.installation.url('gateway')}/request", headers=headers, timeout=60, **request)
 
@@ -45,7 +49,12 @@ def send(workbench: Workbench, **changes: Any) -> httpx.Response:
         ({"envelope": {"session_id": "x" * 1000}}, 400, "payload-refused", "session_id"),
         ({"envelope": {"model_key": "os.system:{}"}}, 400, "payload-refused", "TransformersModel"),
         ({"envelope": {"model_key": TINY.split(":", 1)[0] + ":[]"}}, 400, "payload-refused", "model key"),
-        ({"envelope": {"model_key": TINY.replace("tiny-gpt2", "tiny-gpt")}}, 404, "model-unknown", "Did you mean edif/tiny-gpt2"),
+        (
+            {"envelope": {"model_key": TINY.replace("tiny-gpt2", "tiny-gpt")}},
+            404,
+            "model-unknown",
+            "Did you mean edif/tiny-gpt2",
+        ),
     ],
 )
 def test_a_wrong_request_is_refused_before_anything_is_queued(
@@ -105,7 +114,13 @@ def test_jobs_and_results_are_their_owners_alone(workbench: Workbench) -> None:
 
 def test_odd_paths_and_methods_do_not_break_the_gateway(workbench: Workbench) -> None:
     url = workbench.installation.url("gateway")
-    for path in ("/response/'; drop table jobs;--", "/response/%00", "/objects/a/b", "/hf/api/models/%2e%2e/x", "/nowhere"):
+    for path in (
+        "/response/'; drop table jobs;--",
+        "/response/%00",
+        "/objects/a/b",
+        "/hf/api/models/%2e%2e/x",
+        "/nowhere",
+    ):
         assert httpx.get(url + path, headers={"ndif-api-key": workbench.key("ada")}).status_code < 500
     assert httpx.get(f"{url}/ping").json() == "pong"
     assert httpx.get(f"{url}/connected").json() == {"status": "connected"}

@@ -76,6 +76,12 @@ def test_what_the_gateway_writes_is_what_torch_load_reads() -> None:
 def test_a_model_key_is_read_and_its_class_never_imported() -> None:
     key = ModelKey(repo_id="edif/tiny-gpt2", revision=None, task="text-generation")
     assert ModelKey.parse(key.text()) == key
-    for text in ["os.system:{}", "nnsight.modeling.transformers.TransformersModel:", "", "x", f"antigravity:{{}}{'x' * 500}"]:
+    for text in [
+        "os.system:{}",
+        "nnsight.modeling.transformers.TransformersModel:",
+        "",
+        "x",
+        f"antigravity:{{}}{'x' * 500}",
+    ]:
         with pytest.raises(ValueError, match=r"model key"):
             ModelKey.parse(text)

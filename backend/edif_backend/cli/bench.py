@@ -34,7 +34,10 @@ def bench(
     if name not in known:
         raise SetupFailed(f"There is no benchmark {name!r}: there are {', '.join(known)}.")
     command = [sys.executable, str(known[name]), *(["--json"] if as_json else [])]
-    status = subprocess.run(command, env=find_installation().child_environment("bench"), check=False).returncode
+    installation = find_installation()
+    client = {"NDIF_HOST": installation.url("gateway"), "HF_ENDPOINT": installation.mirror_url}
+    environment = {**installation.child_environment("bench"), **client}
+    status = subprocess.run(command, env=environment, check=False).returncode
     if status:
         say(f"The benchmark {name} failed (status {status}).")
         raise typer.Exit(1)

@@ -63,7 +63,7 @@ def jobs(
     if installation.jobs_database.exists():
         table = open_jobs(installation.jobs_database)
         try:
-            found = table.list(user=user, limit=limit)
+            found = table.newest(user=user, limit=limit)
         finally:
             table.close()
     else:

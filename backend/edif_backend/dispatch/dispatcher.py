@@ -64,7 +64,9 @@ class Dispatcher:
             if (id in waiting or entry.pinned) and not self._fleet.loaded(id) and id not in self._loading:
                 self._load(entry)
         free = {id: self._settings.slots - self._running[id] for id in waiting if self._fleet.loaded(id)}
-        for job in self._jobs.claim(self._name, {id: slots for id, slots in free.items() if slots > 0}, self._settings.lease_s):
+        for job in self._jobs.claim(
+            self._name, {id: slots for id, slots in free.items() if slots > 0}, self._settings.lease_s
+        ):
             self._running[job.model] += 1
             self._spawn(self._run(job))
 

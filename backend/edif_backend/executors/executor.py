@@ -18,7 +18,8 @@ import nnsight
 import torch
 import zstandard
 from nnsight.schema.request import RequestModel
-from nnsight.tracing.tracer import _saves, dec, inc
+from nnsight.tracing.backend import Backend
+from nnsight.tracing.tracer import Tracer, _saves, dec, inc
 
 from edif_backend.executors import frames
 from edif_backend.executors.frames import Kind
@@ -31,9 +32,21 @@ _INSTALLED = tuple({os.path.dirname(os.__file__), *(path for path in sys.path if
 
 
 def warm_up(model: nnsight.TransformersModel) -> None:
-    """Run one traced forward, so that lazy parts of torch and nnsight are there before the first fork."""
-    with torch.no_grad(), model.trace(torch.tensor([[0, 1, 2, 3]])):
-        model.output.logits.save()
+    """Run one job from payload to packed result, so that whatever torch and nnsight do once is done before any fork."""
+    sample = _Sample()
+    with model.trace(torch.tensor([[0, 1, 2, 3]]), backend=sample):
+        logits = model.output.logits.save()  # noqa: F841 - found by its name on the way back
+    for compress in (False, True):
+        _pack(run(model, sample.payload, False, model._remoteable_get_env()), compress)
+
+
+class _Sample(Backend):
+    """Keeps a trace's payload instead of running it."""
+
+    payload = b""
+
+    def __call__(self, tracer: Tracer) -> None:
+        self.payload = RequestModel.serialize(tracer)
 
 
 def serve(sock: socket.socket, model: nnsight.TransformersModel, threads: int) -> None:

@@ -44,9 +44,9 @@ class FrameError(Exception):
     """What came from the jail is not a frame; the sender is not to be listened to any more."""
 
 
-def pack(kind: Kind, body: bytes = b"") -> bytes:
+def pack(kind: Kind, body: bytes | memoryview = b"") -> bytes:
     """One frame as bytes."""
-    return _HEADER.pack(_MAGIC, kind, len(body)) + body
+    return b"".join((_HEADER.pack(_MAGIC, kind, len(body)), body))
 
 
 def words(kind: Kind, **fields: Any) -> bytes:

@@ -19,7 +19,10 @@ from edif_backend.errors import JailUnavailable
 #: Inside, everything runs as this user and group, which own nothing.
 JAILED_ID = 1000
 
-_MEND = "On Debian or Ubuntu: apt-get install bubblewrap; user namespaces must be allowed (sysctl user.max_user_namespaces)."
+_MEND = (
+    "On Debian or Ubuntu: apt-get install bubblewrap; "
+    "user namespaces must be allowed (sysctl user.max_user_namespaces)."
+)
 
 
 def command(arguments: list[str], *, folders: list[Path], environment: dict[str, str]) -> list[str]:
@@ -32,7 +35,15 @@ def command(arguments: list[str], *, folders: list[Path], environment: dict[str,
     Raises:
         JailUnavailable: bubblewrap is not installed.
     """
-    line = [_bubblewrap(), "--unshare-all", "--die-with-parent", "--new-session", "--clearenv", "--hostname", "executor"]
+    line = [
+        _bubblewrap(),
+        "--unshare-all",
+        "--die-with-parent",
+        "--new-session",
+        "--clearenv",
+        "--hostname",
+        "executor",
+    ]
     line += ["--unshare-user", "--uid", str(JAILED_ID), "--gid", str(JAILED_ID), "--cap-drop", "ALL"]
     line += [*_system(), "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]
     for folder in readable(folders):
@@ -90,12 +101,13 @@ def _system() -> list[str]:
             line += ["--symlink", os.readlink(path), str(path)]
         elif path.is_dir():
             line += ["--ro-bind", str(path), str(path)]
-    for path in ("/etc/ld.so.cache", "/etc/localtime"):
-        line += ["--ro-bind-try", path, path]
+    for file in ("/etc/ld.so.cache", "/etc/localtime"):
+        line += ["--ro-bind-try", file, file]
     return line
 
 
 def _code_folder(package: str) -> Path:
     spec = find_spec(package)
-    assert spec and spec.submodule_search_locations
+    assert spec is not None
+    assert spec.submodule_search_locations
     return Path(spec.submodule_search_locations[0]).parent

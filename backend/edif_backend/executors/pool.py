@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import socket
 import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -107,7 +106,8 @@ class ExecutorPool:
             folders=[self._folder],
             environment={"EDIF_ROLE": "executor", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"},
         )
-        self._zygote = subprocess.Popen(line, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        # Not asyncio's own: its transport reads whole buffers ahead, and the zygote is waited for in one place only.
+        self._zygote = await asyncio.to_thread(_start, line, theirs.fileno())
         theirs.close()
         self._control = ours
         # The writer is kept only because the connection closes when it is collected.
@@ -160,7 +160,7 @@ class ExecutorPool:
             ) from None
         except (FrameError, asyncio.IncompleteReadError, ConnectionError) as error:
             raise ExecutorLost(
-                "The process that ran this job ended without an answer; most often it needed more memory than it may take."
+                "The process that ran this job ended without an answer; most often it needed more memory than it may."
             ) from error
         finally:
             self._end(executor)
@@ -285,6 +285,10 @@ class ExecutorPool:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _start(line: list[str], descriptor: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(line, pass_fds=[descriptor], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
 def _seconds(told: Any) -> dict[str, float]:

@@ -1,8 +1,8 @@
 """The jail's inner wall: what a fork of the zygote does before it touches anything of a user's.
 
-Namespaces of its own (user, pid, mount, ipc, net, uts), ``/proc`` covered, a private ``/tmp``, every inherited descriptor
-closed, limits on memory and processes.  Two executors then share the zygote's pages and nothing else.  Runs inside the
-jail, in a process with one thread.
+Namespaces of its own (user, pid, mount, ipc, net, uts), ``/proc`` covered, a private ``/tmp``, every inherited
+descriptor closed, limits on memory and processes.  Two executors then share the zygote's pages and nothing else.
+Runs inside the jail, in a process with one thread.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 """The zygote: holds one loaded model inside the jail and forks an executor whenever the replica asks for one.
 
-Started by :mod:`~edif_backend.executors.pool` through bubblewrap as ``python -m edif_backend.executors.zygote FD CONFIG``.
+Started by :mod:`~edif_backend.executors.pool` through bubblewrap (``python -m edif_backend.executors.zygote FD CONFIG``).
 It runs no user code.  It stays single-threaded, for only such a process may fork and enter new namespaces.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import json
@@ -60,11 +61,11 @@ class Zygote:
         signal.set_wakeup_fd(wake_in)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         while True:
-            readable, _, _ = select.select([self._control, wake_out], [], [])
+            readable, _, _ = select.select([self._control.fileno(), wake_out], [], [])
             if wake_out in readable:
                 os.read(wake_out, 4096)
                 self._report_ended()
-            if self._control in readable and not self._answer():
+            if self._control.fileno() in readable and not self._answer():
                 return
 
     def _answer(self) -> bool:
@@ -78,10 +79,8 @@ class Zygote:
             self._control.sendall(frames.words(Kind.FORKED, pid=pid))
         elif kind is Kind.KILL:
             pid = int(frames.read_words(body)["pid"])
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
         return True
 
     def _fork(self, descriptor: int) -> int:

@@ -67,9 +67,7 @@ def create_app(installation: Installation, settings: BackendSettings) -> FastAPI
     app.include_router(requests.routes)
     app.include_router(subscribe.routes)
     app.include_router(results.routes)
-    app.include_router(
-        mirror_routes(catalogue, installation.models_dir, settings.allow_hub_redirect), prefix="/hf"
-    )
+    app.include_router(mirror_routes(catalogue, installation.models_dir, settings.allow_hub_redirect), prefix="/hf")
     app.add_exception_handler(FabricError, _say)
     app.add_middleware(BodyLimit, limit_bytes=settings.max_payload_bytes + _FORM_OVERHEAD_BYTES)
     return app

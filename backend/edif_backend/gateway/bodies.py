@@ -25,7 +25,9 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        error = PayloadTooLarge(f"The request is larger than the {self._limit_bytes} bytes taken; send less with the trace.")
+        error = PayloadTooLarge(
+            f"The request is larger than the {self._limit_bytes} bytes taken; send less with the trace."
+        )
         declared = Headers(scope=scope).get("content-length", "0")
         if not declared.isdigit() or int(declared) > self._limit_bytes:
             refusal = JSONResponse(

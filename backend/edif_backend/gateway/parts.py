@@ -1,4 +1,4 @@
-"""What the routes of the gateway share: made once in :mod:`~edif_backend.gateway.app`, found at ``request.app.state.parts``."""
+"""What the routes of the gateway share; made once in :mod:`~edif_backend.gateway.app`, found by :func:`parts_of`."""
 
 from __future__ import annotations
 

@@ -63,6 +63,6 @@ def _unpacked_ends(payload: bytes, limit_bytes: int) -> tuple[bytes, bytes, int]
                     break
     except zstandard.ZstdError as error:
         raise PayloadRefused(
-            "The payload is said to be compressed (zstd) and is not; it may have been cut off on the way. Send it again."
+            "The payload is said to be compressed (zstd) and is not; it may have been cut off. Send it again."
         ) from error
     return first, last, size

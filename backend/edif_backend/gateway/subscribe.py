@@ -75,5 +75,11 @@ async def _send_result(socket: WebSocket, job: Job, parts: Parts) -> None:
         await socket.send_text(parts.response(job).model_dump_json())
         return
     data = parts.objects.read(job.result)
-    record = {"id": job.id, "status": State.COMPLETED.value, "description": job.description, "data": data, "meta": job.meta}
+    record = {
+        "id": job.id,
+        "status": State.COMPLETED.value,
+        "description": job.description,
+        "data": data,
+        "meta": job.meta,
+    }
     await socket.send_bytes(torchfile.dumps(record))

@@ -13,8 +13,8 @@ import zipfile
 from collections.abc import Mapping
 
 
-def dumps(record: Mapping[str, str | bytes | None | Mapping[str, object]]) -> bytes:
-    """``record`` as the bytes of a ``torch.save`` file."""
+def dumps(record: Mapping[str, object]) -> bytes:
+    """``record`` (plain values only) as the bytes of a ``torch.save`` file."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr("archive/data.pkl", pickle.dumps(dict(record), protocol=4))

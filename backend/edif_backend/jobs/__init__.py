@@ -4,6 +4,8 @@
 :mod:`~edif_backend.jobs.bell` tells the other process at once that something changed.
 """
 
+from __future__ import annotations
+
 from edif_backend.jobs.bell import Bell, Bells
 from edif_backend.jobs.job import Deployment, Event, Job, Submission
 from edif_backend.jobs.table import Jobs, open_jobs

@@ -12,6 +12,7 @@ import os
 import socket
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 
 class Bell:
@@ -22,8 +23,7 @@ class Bell:
         self._folder = os.open(folder, os.O_PATH | os.O_DIRECTORY)
         # Reached through a descriptor: the folder's own path may be longer than the 107 bytes of a socket address.
         address = f"/proc/self/fd/{self._folder}/{role}"
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(address)
+        Path(address).unlink(missing_ok=True)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self._socket.bind(address)
 
@@ -41,10 +41,12 @@ class Bell:
         self._socket.close()
         os.close(self._folder)
 
-    def __enter__(self) -> Bell:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 

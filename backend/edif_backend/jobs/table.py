@@ -76,7 +76,8 @@ class Jobs:
 
     def _event(self, connection: sqlite3.Connection, job: str, kind: str, description: str) -> None:
         connection.execute(
-            "INSERT INTO events (job, session_id, kind, description, at) SELECT id, session_id, ?, ?, ? FROM jobs WHERE id = ?",
+            "INSERT INTO events (job, session_id, kind, description, at) "
+            "SELECT id, session_id, ?, ?, ? FROM jobs WHERE id = ?",
             (kind, description, self._clock(), job),
         )
 
@@ -87,8 +88,8 @@ class Jobs:
         moment = self._clock()
         with self._change("dispatcher", "gateway") as connection:
             fresh = connection.execute(
-                "INSERT INTO jobs (id, user, session_id, model, model_key, compress, env, payload_bytes, state, created_at, "
-                "changed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
+                "INSERT INTO jobs (id, user, session_id, model, model_key, compress, env, payload_bytes, state, "
+                "created_at, changed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
                 (
                     submission.id,
                     submission.user,
@@ -115,7 +116,7 @@ class Jobs:
         rows = self._read(f"SELECT {_JOB} FROM jobs WHERE id = ?", id)
         return _job(rows[0]) if rows else None
 
-    def list(self, user: str | None = None, limit: int = 50) -> list[Job]:
+    def newest(self, user: str | None = None, limit: int = 50) -> list[Job]:
         """The newest jobs first, of one user or of all."""
         rows = self._read(
             f"SELECT {_JOB} FROM jobs WHERE ? IS NULL OR user = ? ORDER BY number DESC LIMIT ?", user, user, limit
@@ -145,14 +146,15 @@ class Jobs:
         with self._change("gateway") as connection:
             for model, slots in free.items():
                 rows = connection.execute(
-                    f"SELECT id FROM jobs WHERE state IN ({_WAITING}) AND model = ? ORDER BY number LIMIT ?", (model, slots)
+                    f"SELECT id FROM jobs WHERE state IN ({_WAITING}) AND model = ? ORDER BY number LIMIT ?",
+                    (model, slots),
                 ).fetchall()
                 claimed += [row[0] for row in rows]
             moment = self._clock()
             for id in claimed:
                 connection.execute(
-                    "UPDATE jobs SET state = ?, description = '', attempt = attempt + 1, leased_by = ?, lease_until = ?, "
-                    "changed_at = ? WHERE id = ?",
+                    "UPDATE jobs SET state = ?, description = '', attempt = attempt + 1, leased_by = ?, "
+                    "lease_until = ?, changed_at = ? WHERE id = ?",
                     (State.DISPATCHED, worker, moment + lease_s, moment, id),
                 )
                 self._event(connection, id, State.DISPATCHED, "Sent to a replica.")
@@ -175,7 +177,9 @@ class Jobs:
     def refuse_waiting(self, model: str, description: str, meta: Mapping[str, Any]) -> None:
         """End every job that waits for ``model`` with an error: the model cannot be loaded."""
         with self._change("gateway") as connection:
-            rows = connection.execute(f"SELECT id FROM jobs WHERE state IN ({_WAITING}) AND model = ?", (model,)).fetchall()
+            rows = connection.execute(
+                f"SELECT id FROM jobs WHERE state IN ({_WAITING}) AND model = ?", (model,)
+            ).fetchall()
             for (id,) in rows:
                 self._finish(connection, id, State.ERROR, description, None, 0, meta)
 
@@ -183,7 +187,8 @@ class Jobs:
         """The job's executor has started."""
         with self._change("gateway") as connection:
             changed = connection.execute(
-                "UPDATE jobs SET state = ?, changed_at = ? WHERE id = ? AND leased_by = ? AND attempt = ? AND state = ?",
+                "UPDATE jobs SET state = ?, changed_at = ? "
+                "WHERE id = ? AND leased_by = ? AND attempt = ? AND state = ?",
                 (State.RUNNING, self._clock(), job, worker, attempt, State.DISPATCHED),
             ).rowcount
             if changed:
@@ -233,11 +238,12 @@ class Jobs:
                 (worker, moment),
             )
             connection.execute(
-                f"UPDATE jobs SET lease_until = ? WHERE leased_by = ? AND state IN ({_CLAIMED})", (moment + lease_s, worker)
+                f"UPDATE jobs SET lease_until = ? WHERE leased_by = ? AND state IN ({_CLAIMED})",
+                (moment + lease_s, worker),
             )
 
     def requeue_lost(self, attempts: int, worker: str | None = None) -> int:
-        """Requeue claimed jobs whose lease has run out, and all of ``worker``, whose earlier process is known to be dead."""
+        """Requeue claimed jobs whose lease has run out, and all of ``worker``, whose earlier process is dead."""
         with self._change("gateway") as connection:
             rows = connection.execute(
                 f"SELECT id, attempt FROM jobs WHERE state IN ({_CLAIMED}) AND (lease_until < ? OR leased_by = ?)",
@@ -282,7 +288,8 @@ class Jobs:
             self._finish(connection, job, State.ERROR, text, None, 0, {"code": "attempts-used-up"})
             return
         connection.execute(
-            "UPDATE jobs SET state = ?, description = ?, leased_by = NULL, lease_until = NULL, changed_at = ? WHERE id = ?",
+            "UPDATE jobs SET state = ?, description = ?, leased_by = NULL, lease_until = NULL, changed_at = ? "
+            "WHERE id = ?",
             (State.QUEUED, reason, self._clock(), job),
         )
         self._event(connection, job, State.QUEUED, reason)
@@ -298,8 +305,8 @@ class Jobs:
         meta: Mapping[str, Any],
     ) -> None:
         connection.execute(
-            "UPDATE jobs SET state = ?, description = ?, leased_by = NULL, lease_until = NULL, changed_at = ?, result = ?, "
-            "result_bytes = ?, meta = ? WHERE id = ?",
+            "UPDATE jobs SET state = ?, description = ?, leased_by = NULL, lease_until = NULL, changed_at = ?, "
+            "result = ?, result_bytes = ?, meta = ? WHERE id = ?",
             (state, description, self._clock(), result, result_bytes, json.dumps(dict(meta)), job),
         )
         self._event(connection, job, state, description)

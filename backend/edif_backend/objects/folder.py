@@ -6,11 +6,11 @@ not at all: it is written beside its place and renamed.
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 #: ``kind/name``: two plain words, so that no name leads anywhere else.
 _NAME = re.compile(r"(payloads|results)/[0-9a-f]{32}(-[0-9]{1,4})?")
@@ -70,12 +70,14 @@ class ObjectWriter:
         self._file.write(data)
         self.written_bytes += len(data)
 
-    def __enter__(self) -> ObjectWriter:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._file.close()
         if kind is None:
-            os.replace(self._draft, self._path)
+            self._draft.replace(self._path)
         else:
             self._draft.unlink(missing_ok=True)

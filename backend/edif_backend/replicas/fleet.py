@@ -1,7 +1,7 @@
 """The replicas of an installation, as the dispatcher sees them: start one, run a job on it, notice that it is lost.
 
-Runs in the dispatcher's process.  Replicas are detached actors with fixed names, so a dispatcher that starts again finds
-the ones that are there.
+Runs in the dispatcher's process.  Replicas are detached actors with fixed names, so a dispatcher that starts again
+finds the ones that are there.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ class Fleet:
         # Ray counts nothing here: what fits where is decided by placement, not by Ray's idea of CPUs.
         actor_class = ray.remote(num_cpus=0, max_concurrency=1000, max_restarts=0)(Replica)
         actor = actor_class.options(name=f"replica:{entry.id}", lifetime="detached", get_if_exists=True).remote(
-            entry.model_dump(mode="json"), self._installation.model_dump(mode="json"), self._settings.model_dump(mode="json")
+            entry.model_dump(mode="json"),
+            self._installation.model_dump(mode="json"),
+            self._settings.model_dump(mode="json"),
         )
         try:
             await actor.start.remote()

@@ -65,7 +65,9 @@ class Replica:
                 tmp_bytes=settings.executor_tmp_bytes,
                 threads=settings.threads,
             )
-            pool = ExecutorPool(self._entry.model_dump(mode="json"), Path(snapshot.folder), limits, ready=settings.slots)
+            pool = ExecutorPool(
+                self._entry.model_dump(mode="json"), Path(snapshot.folder), limits, ready=settings.slots
+            )
             await pool.start(self._say)
             self._pool = pool
             log.info("model loaded", model=self._entry.id, parameters=pool.parameters)
@@ -93,7 +95,9 @@ class Replica:
             return Outcome("payload-lost", "The job's payload is not kept any more; send it again.")
         except OSError as error:
             log.exception("storage failed", job=call.job)
-            return Outcome("storage", f"The result could not be stored ({error.strerror}); tell the operator, then retry.")
+            return Outcome(
+                "storage", f"The result could not be stored ({error.strerror}); tell the operator, then retry."
+            )
         seconds = {**done.seconds, "replica": round(time.perf_counter() - began, 6)}
         return Outcome("ok", result=name, result_bytes=done.result_bytes, seconds=seconds)
 
