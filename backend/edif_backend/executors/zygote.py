@@ -1,6 +1,6 @@
 """The zygote: holds one loaded model inside the jail and forks an executor whenever the replica asks for one.
 
-Started by :mod:`~edif_backend.executors.pool` through bubblewrap (``python -m edif_backend.executors.zygote FD CONFIG``).
+Started by :mod:`~edif_backend.executors.pool` through bubblewrap (``python -m edif_backend.executors.zygote FD JSON``).
 It runs no user code.  It stays single-threaded, for only such a process may fork and enter new namespaces.
 """
 
