@@ -36,4 +36,6 @@ def configure(role: str) -> None:
         )
     )
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    for name in ("httpx", "uvicorn.error"):  # a line for each question to the hub and each websocket says nothing
+        logging.getLogger(name).setLevel(logging.WARNING)
     structlog.contextvars.bind_contextvars(role=role)

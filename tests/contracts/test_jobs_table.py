@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from edif_backend.errors import NotServing
 from edif_backend.jobs import Job, Jobs, Submission, open_jobs
 from edif_protocol.wire import LOG, State
 
@@ -169,6 +170,17 @@ def test_what_is_written_is_there_after_the_process_is_gone(tmp_path: Path) -> N
     assert second.job("a" * 32) is not None
     first.close()
     second.close()
+
+
+def test_a_full_disk_is_a_refusal_and_harms_nothing(jobs: Jobs) -> None:
+    jobs.submit(submission("a" * 32))
+    pages = jobs._read("PRAGMA page_count")[0][0]
+    jobs._read(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(NotServing, match="disk is full"):
+        jobs.submit(replace(submission("b" * 32), env={"x": "y" * 100_000}))
+    assert jobs.job("b" * 32) is None
+    jobs._read("PRAGMA max_page_count = 100000")
+    assert jobs.submit(submission("b" * 32)).state is State.QUEUED
 
 
 def test_signs_of_life_and_deployments_are_told(jobs: Jobs, clock: ManualClock) -> None:

@@ -14,7 +14,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 
-from edif_backend.errors import PayloadRefused, PayloadTooLarge, SessionUnknown
+from edif_backend.errors import NotServing, PayloadRefused, PayloadTooLarge, SessionUnknown
 from edif_backend.gateway.identity import User
 from edif_backend.gateway.parts import Parts, parts_of
 from edif_backend.gateway.payloads import check_payload, check_version
@@ -37,7 +37,12 @@ async def submit(request: Request) -> Response:
     await asyncio.to_thread(check_payload, payload, envelope.compress, parts.settings.max_unpacked_bytes)
 
     id = uuid.uuid4().hex
-    parts.objects.write(f"payloads/{id}", payload)
+    try:
+        parts.objects.write(f"payloads/{id}", payload)
+    except OSError as error:
+        raise NotServing(
+            f"The payload cannot be stored ({error.strerror}); nothing was accepted. Tell the operator, then try again."
+        ) from error
     job = parts.jobs.submit(
         Submission(
             id=id,

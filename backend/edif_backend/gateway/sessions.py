@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from edif_backend.jobs import Bell, Event, Jobs
+from edif_protocol.wire import State
 
 log = structlog.get_logger(__name__)
 
@@ -24,7 +25,8 @@ class Session:
     """One open websocket."""
 
     owner: str | None  #: user name, None when the key was not valid
-    events: asyncio.Queue[Event] = field(default_factory=lambda: asyncio.Queue(BACKLOG))
+    #: what is to be told; None hangs up
+    events: asyncio.Queue[Event | None] = field(default_factory=lambda: asyncio.Queue(BACKLOG))
 
 
 class Sessions:
@@ -53,12 +55,21 @@ class Sessions:
     async def follow(self, bell: Bell) -> None:
         """Hand new events to their sessions, for ever."""
         while True:
-            for event in self._jobs.events_after(self._seen):
-                self._seen = event.id
-                session = self._sessions.get(event.session_id)
-                if session and not session.events.full():
-                    session.events.put_nowait(event)
-                elif session:
-                    log.warning("client too slow, hung up on", job=event.job)
-                    self.close(event.session_id)
+            while events := self._jobs.events_after(self._seen):
+                self._seen = events[-1].id
+                for event in events:
+                    self._hand_over(event)
             await bell.wait(timeout_s=1.0)
+
+    def _hand_over(self, event: Event) -> None:
+        session = self._sessions.get(event.session_id)
+        if session is None or event.kind == State.RECEIVED:  # that one was the answer to the request itself
+            return
+        if session.events.full():
+            log.warning("client too slow, hung up on", job=event.job)
+            while not session.events.empty():
+                session.events.get_nowait()
+            session.events.put_nowait(None)
+            self.close(event.session_id)
+            return
+        session.events.put_nowait(event)

@@ -50,6 +50,9 @@ async def _tell(socket: WebSocket, id: str, session: Session, parts: Parts) -> N
         except TimeoutError:
             await socket.close(code=1000, reason="no job was sent")
             return
+        if event is None:
+            await socket.close(code=1013, reason="too slow to follow; poll /response instead")
+            return
         waited_for.add(event.job)
         if event.kind == LOG:
             await _send(socket, event, LOG)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edif_backend.clock import Clock, now
+from edif_backend.errors import NotServing
 from edif_backend.jobs.bell import Bells
 from edif_backend.jobs.job import Deployment, Event, Job, Submission
 from edif_protocol.wire import LOG, WAITING_STATES, State
@@ -59,13 +60,19 @@ class Jobs:
     @contextmanager
     def _change(self, *ring: str) -> Iterator[sqlite3.Connection]:
         with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
             try:
-                yield self._connection
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
+                self._connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield self._connection
+                    self._connection.execute("COMMIT")
+                except BaseException:
+                    if self._connection.in_transaction:
+                        self._connection.execute("ROLLBACK")
+                    raise
+            except sqlite3.OperationalError as error:
+                raise NotServing(
+                    f"The jobs database cannot be written ({error}); nothing changed. Tell the operator, then retry."
+                ) from error
         if self._bells:
             for role in ring:
                 self._bells.ring(role)
