@@ -16,10 +16,14 @@ Raised in the user's process.
 
 from __future__ import annotations
 
+import os
+import sys
 import traceback
+from pathlib import Path
 
 #: Code that is not the user's: a traceback stops before it.
-_INNER = ("/nnsight/", "/edif/", "/edif_kernel/", "/httpx/", "/wrapt/", "/IPython/", "/ipykernel/")
+#: Packages whose frames are nobody's own lines.
+_INNER = ("nnsight", "edif", "edif_kernel", "httpx", "wrapt", "IPython", "ipykernel")
 
 
 class EdifError(Exception):
@@ -30,12 +34,18 @@ class EdifError(Exception):
         lines = [
             f"----> {frame.lineno} {frame.line}"
             for frame in traceback.extract_tb(self.__traceback__)
-            if not any(part in frame.filename for part in _INNER)
+            if not frame.filename.startswith(_inner_folders())
         ]
         message = str(self)
         if not message.startswith("Traceback"):  # the traceback of a block says itself what was raised
             message = f"{type(self).__name__}: {message}"
         return [*lines[-1:], "", message]
+
+
+def _inner_folders() -> tuple[str, ...]:
+    """Where the inner packages lie, as far as they are loaded: by folder, for a user's own may have any name."""
+    loaded = (sys.modules.get(name) for name in _INNER)
+    return tuple(str(Path(module.__file__).parent) + os.sep for module in loaded if module and module.__file__)
 
 
 class BackendUnreachable(EdifError):

@@ -130,3 +130,10 @@ def test_traceback_ends_at_the_users_line() -> None:
         shown = error._render_traceback_()
     assert shown[0].endswith('raise edif.BackendRefused("Wait a minute.")')
     assert shown[-1] == "BackendRefused: Wait a minute."
+
+
+def test_traceback_shows_code_in_a_folder_named_like_a_library() -> None:
+    code = compile("raise edif.BackendRefused('no')", "/home/ada/edif/nnsight/study.py", "exec")
+    with pytest.raises(edif.BackendRefused) as caught:
+        exec(code, {"edif": edif})  # noqa: S102 - a user's script, by another name
+    assert caught.value._render_traceback_()[0].startswith("----> 1")
