@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edif_backend.errors import ModelUnusable
-from edif_backend.executors import frames, walls
+from edif_backend.executors import frames, pages, walls
 from edif_backend.executors.frames import Kind
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class Zygote:
 
 
 def load(config: ZygoteConfig, say: Callable[[str], None]) -> TransformersModel:
-    """Load the model and run it once, so that every fork finds code and weights warm."""
+    """Load the model, weights in huge pages where the kernel has them."""
     say("Starting Python with torch and nnsight.")
     import torch
 
@@ -152,11 +152,21 @@ def load(config: ZygoteConfig, say: Callable[[str], None]) -> TransformersModel:
         raise ModelUnusable(f"{entry.id}: its files are not there or not complete.")
     say(f"Loading the weights of {entry.id}.")
     model = load_model(snapshot, entry)
-    say("Running the model once.")
-    from edif_backend.executors.executor import warm_up
-
-    warm_up(model)
+    pages.weights_to_huge_pages(model._module)
     return model
+
+
+def rehearse(model: TransformersModel) -> list[pages.Stretch]:
+    """Play a job through, so that every fork finds code and weights warm; gives the pages that a job writes to."""
+    from edif_backend.executors.rehearsal import Rehearsal
+
+    rehearsal = Rehearsal(model)
+    for _ in range(2):
+        rehearsal.play()
+    gc.collect()
+    gc.freeze()  # what is loaded is never garbage: collections in a fork must not touch its pages
+    pages.collapse_heap()
+    return pages.touched_by(rehearsal.play)
 
 
 def main() -> None:
@@ -167,17 +177,25 @@ def main() -> None:
     config = ZygoteConfig(**json.loads(sys.argv[2]))
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
-    model = load(config, lambda text: control.sendall(frames.pack(Kind.LOADING, text.encode())))
+    def say(text: str) -> None:
+        control.sendall(frames.pack(Kind.LOADING, text.encode()))
+
+    model = load(config, say)
+    say("Rehearsing a job.")
+    touched = rehearse(model)
     from edif_backend.executors.executor import serve
 
     threads = len(os.listdir("/proc/self/task"))
     if threads != 1:
         raise RuntimeError(f"the zygote has {threads} threads and cannot fork safely")
-    gc.collect()
-    gc.freeze()  # what is loaded is never garbage: collections in a fork must not touch its pages
     parameters = sum(parameter.numel() for parameter in model._module.parameters())
     control.sendall(frames.words(Kind.READY, seconds=round(time.monotonic() - started_at, 3), parameters=parameters))
-    Zygote(control, config, lambda sock: serve(sock, model, config.threads)).serve()
+
+    def execute(sock: socket.socket) -> None:
+        pages.make_own(touched)  # while it waits for its job
+        serve(sock, model, config.threads)
+
+    Zygote(control, config, execute).serve()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,58 @@
+"""A job played through before any user's: what is done once is done, and what it touches becomes known.
+
+Run by the zygote, before it forks for the first time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import sys
+
+import nnsight
+import torch
+from nnsight.schema.request import RequestModel
+from nnsight.tracing.backend import Backend
+from nnsight.tracing.tracer import Tracer
+
+from edif_backend.executors import frames
+from edif_backend.executors.executor import serve
+from edif_backend.executors.frames import Kind
+
+
+class Rehearsal:
+    """One small job, from its frames to its result, over a socket pair."""
+
+    def __init__(self, model: nnsight.TransformersModel) -> None:
+        self._model = model
+        sample = _Sample()
+        with model.trace(torch.tensor([[0, 1, 2, 3, 4, 5, 6, 7]]), backend=sample):
+            answer = model.output.logits[:, -1].argmax().save()  # noqa: F841 - found by its name on the way back
+        self._payload = sample.payload
+
+    def play(self) -> None:
+        """Run it.
+
+        Raises:
+            RuntimeError: it failed, so every job would; the message says why.
+        """
+        env = self._model._remoteable_get_env()
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.sendall(frames.words(Kind.JOB, compress=True, env=env) + frames.pack(Kind.PAYLOAD, self._payload))
+            with contextlib.redirect_stdout(sys.stdout), contextlib.redirect_stderr(sys.stderr):
+                serve(theirs, self._model, threads=1)
+            while (frame := frames.receive(ours, frames.WORDS_BYTES))[0] not in (Kind.DONE, Kind.FAILED):
+                pass
+        if frame[0] is Kind.FAILED:
+            raise RuntimeError(frames.read_words(frame[1])["description"])
+
+
+class _Sample(Backend):
+    """Keeps a trace's payload instead of running it."""
+
+    payload = b""
+
+    def __call__(self, tracer: Tracer) -> None:
+        # As clients send it by default; they compress with zstd, and its frame is read by the same code.
+        self.payload = RequestModel.serialize(tracer, compress=True)
