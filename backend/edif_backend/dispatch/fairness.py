@@ -1,0 +1,107 @@
+"""Whose job runs next: deficit round robin over the users who wait for one model.
+
+(M. Shreedhar, G. Varghese, "Efficient Fair Queueing Using Deficit Round Robin", SIGCOMM 1995.)  Users take turns.
+Each turn gives a user a quantum of device-seconds, times their weight; as long as their account covers the cost of
+their next job it may run.  What a job costs is known only when it has run, so it is charged by an estimate and settled
+afterwards: whoever runs longer than expected pays with later turns.
+
+No clock, no input or output: called by the dispatcher, and by the simulator of ``edif bench fairness``.  A decision
+costs time in the number of users who wait, and none in the number of their jobs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+#: How much the newest job counts in what a user's next job is expected to cost.
+_NEWEST = 0.3
+
+
+@dataclass(slots=True)
+class _Account:
+    """One user's standing with one model."""
+
+    balance_s: float = 0.0  #: device-seconds that may be spent; negative after jobs that took longer than expected
+    expected_s: float = 0.0  #: cost of the next job, by those before; 0 for somebody new
+
+
+class FairShare:
+    """The turns and accounts of the users of one model.
+
+    Args:
+        quantum_s: device-seconds per turn at weight 1; also what a job of somebody new is taken to cost.
+    """
+
+    def __init__(self, quantum_s: float = 1.0) -> None:
+        if not quantum_s > 0:
+            raise ValueError("A turn must be worth some time.")
+        self._quantum_s = quantum_s
+        self._accounts: dict[str, _Account] = {}
+        self._turns: list[str] = []  # who waits, next first
+
+    def choose(
+        self, waiting: Mapping[str, int], slots: int, weight: Callable[[str], float] = lambda _: 1.0
+    ) -> list[str]:
+        """Users whose oldest job is to start now, in order (one entry a job, at most ``slots``).
+
+        Args:
+            waiting: number of waiting jobs by user.
+            weight: a user's weight, positive.
+        """
+        left = {user: count for user, count in waiting.items() if count > 0}
+        self._forget_those_who_left(left)
+        chosen: list[str] = []
+        while left and len(chosen) < slots:
+            user = self._turns[0]
+            account = self._accounts[user]
+            if account.balance_s >= self._cost(account):
+                account.balance_s -= self._cost(account)
+                chosen.append(user)
+                left[user] -= 1
+                if not left[user]:
+                    del left[user]
+                    self._turns.pop(0)
+                    account.balance_s = min(account.balance_s, 0.0)  # turns are not saved up while nobody waits
+                continue
+            self._turns.append(self._turns.pop(0))
+            account.balance_s += self._quantum_s * weight(user)
+            self._skip_rounds(weight)
+        return chosen
+
+    def settle(self, user: str, seconds: float) -> None:
+        """A job of ``user`` has ended after ``seconds`` device-seconds: charge what the estimate did not cover."""
+        account = self._accounts.setdefault(user, _Account())
+        account.balance_s -= seconds - self._cost(account)
+        account.expected_s = (
+            seconds if not account.expected_s else account.expected_s + _NEWEST * (seconds - account.expected_s)
+        )
+
+    def _cost(self, account: _Account) -> float:
+        return account.expected_s or self._quantum_s
+
+    def _forget_those_who_left(self, waiting: Mapping[str, int]) -> None:
+        self._turns = [user for user in self._turns if user in waiting]
+        known = set(self._turns)
+        for user in waiting:
+            self._accounts.setdefault(user, _Account())
+            if user not in known:
+                self._turns.append(user)
+
+    def _skip_rounds(self, weight: Callable[[str], float]) -> None:
+        """Give everybody the turns in which nobody could have run anything, at once."""
+        rounds = math.inf
+        for user in self._turns:
+            account = self._accounts[user]
+            missing_s = self._cost(account) - account.balance_s
+            rounds = min(rounds, math.ceil(missing_s / (self._quantum_s * weight(user))) - 1)
+        if math.isfinite(rounds) and rounds > 0:
+            for user in self._turns:
+                self._accounts[user].balance_s += rounds * self._quantum_s * weight(user)
+
+
+def jain_index(amounts: list[float]) -> float:
+    """Jain's fairness index of what each got: 1 when all are equal, 1/n when one has all (Jain et al. 1984)."""
+    total, squares = sum(amounts), sum(amount * amount for amount in amounts)
+    return total * total / (len(amounts) * squares) if squares else 1.0

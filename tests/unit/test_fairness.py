@@ -1,0 +1,101 @@
+"""Turns among users: nobody starves, equals get equal shares, weights count, a flood harms its sender alone."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.bench.fairness import Simulation, p95
+
+from edif_backend.dispatch.fairness import FairShare, jain_index
+
+USERS = st.sampled_from("abcdefgh")
+
+
+@given(
+    rounds=st.lists(st.tuples(st.dictionaries(USERS, st.integers(0, 20)), st.integers(0, 6)), max_size=20),
+    cost=st.floats(0.001, 100),
+)
+def test_only_waiting_jobs_are_chosen_and_all_slots_are_used(
+    rounds: list[tuple[dict[str, int], int]], cost: float
+) -> None:
+    share = FairShare()
+    for waiting, slots in rounds:
+        chosen = share.choose(waiting, slots)
+        assert len(chosen) == min(slots, sum(waiting.values()))
+        assert all(count <= waiting[user] for user, count in Counter(chosen).items())
+        for user in chosen:
+            share.settle(user, cost)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_backlogged_equals_get_equal_shares_whatever_their_jobs_cost(seed: int) -> None:
+    rng = random.Random(seed)
+    arrivals = []
+    for number in range(50):
+        size = rng.choice([0.05, 0.5, 1, 5])
+        arrivals += [(0.0, f"user{number}", size * rng.uniform(0.5, 1.5)) for _ in range(int(400 / size))]
+    simulation = Simulation(slots=4)
+    simulation.run(sorted(arrivals), until=2000)
+    assert len(simulation.served) == 50
+    assert jain_index(list(simulation.served.values())) >= 0.95
+
+
+def test_weights_divide_the_device() -> None:
+    arrivals = [(0.0, user, 1.0) for user in ("student", "staff") for _ in range(1000)]
+    simulation = Simulation(slots=2, weight=lambda user: 3.0 if user == "staff" else 1.0)
+    simulation.run(arrivals, until=200)
+    assert simulation.served["staff"] / simulation.served["student"] == pytest.approx(3, rel=0.1)
+
+
+def test_a_flood_keeps_light_users_within_twice_their_fair_share() -> None:
+    rng = random.Random(1)
+    light = [f"light{number}" for number in range(20)]
+    arrivals = [(0.0, "flood", 1.0)] * 1000
+    arrivals += [(rng.uniform(0, 400), user, 0.2) for user in light for _ in range(20)]
+    simulation = Simulation(slots=2)
+    simulation.run(sorted(arrivals))
+    # Fair share: a slot must come free (a job of the flood at most), and each other user may be served once before.
+    fair_s = 1.0 + len(light) * 0.2 / 2
+    assert p95([wait for user in light for wait in simulation.waits[user]]) <= 2 * fair_s
+    assert len(simulation.waits["flood"]) == 1000
+
+
+def test_nobody_starves_beside_longer_and_heavier_users() -> None:
+    arrivals = [(0.0, f"heavy{number}", 20.0) for number in range(10) for _ in range(50)]
+    arrivals += [(float(number), "small", 0.1) for number in range(0, 1000, 50)]
+    simulation = Simulation(slots=1, weight=lambda user: 0.1 if user == "small" else 10.0)
+    simulation.run(sorted(arrivals), until=10_000)
+    assert len(simulation.waits["small"]) == 20
+
+
+def test_who_ran_longer_than_expected_pays_with_later_turns() -> None:
+    share = FairShare()
+    assert share.choose({"a": 5, "b": 5}, 2) == ["a", "b"]
+    share.settle("a", 10.0)
+    share.settle("b", 1.0)
+    assert Counter(share.choose({"a": 5, "b": 50}, 15))["b"] >= 10
+
+
+def test_turns_are_not_saved_up_while_away() -> None:
+    share = FairShare()
+    for _ in range(100):
+        share.choose({"a": 1}, 1)
+        share.settle("a", 0.5)
+    share.choose({"b": 1}, 1)
+    share.settle("b", 0.5)
+    assert Counter(share.choose({"a": 50, "b": 50}, 20))["a"] <= 12
+
+
+def test_a_quantum_must_be_positive() -> None:
+    with pytest.raises(ValueError, match="worth some time"):
+        FairShare(0)
+
+
+def test_jain_index_is_what_the_paper_says() -> None:
+    assert jain_index([1, 1, 1, 1]) == 1
+    assert jain_index([1, 0, 0, 0]) == 0.25
+    assert jain_index([]) == jain_index([0, 0]) == 1
