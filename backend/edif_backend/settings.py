@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from edif_protocol.installation import TomlSettings
@@ -33,6 +33,18 @@ class BackendSettings(TomlSettings):
     hub_outage_s: float = Field(default=600.0, description="how long known keys keep working while the hub is down")
     allow_hub_redirect: bool = Field(
         default=True, description="whether the model mirror sends unknown repositories on to huggingface.co"
+    )
+
+    # -- objects --------------------------------------------------------------
+    objects_endpoint: str = Field(
+        default="", description="address of an S3 service, such as http://host:9000; empty: files of this installation"
+    )
+    objects_bucket: str = Field(default="edif", description="bucket for payloads and results, made if missing")
+    objects_access_key: SecretStr = Field(default=SecretStr(""), description="access key of the S3 service")
+    objects_secret_key: SecretStr = Field(default=SecretStr(""), description="secret key of the S3 service")
+    result_keep_s: float = Field(default=7 * 86400.0, description="how long a result is kept after its job has ended")
+    stored_limit_bytes: int = Field(
+        default=20 * 1024 * MIB, description="results kept of one user; beyond it the oldest go first"
     )
 
     # -- jobs -----------------------------------------------------------------

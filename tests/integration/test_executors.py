@@ -54,6 +54,16 @@ async def pool(snapshot: Snapshot) -> AsyncIterator[ExecutorPool]:
     await executors.stop()
 
 
+class Sink:
+    """Takes a result."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    async def write(self, data: bytes) -> None:
+        self.data += data
+
+
 class Job:
     """One job, sent straight to the pool."""
 
@@ -63,7 +73,7 @@ class Job:
         self.started = 0
 
     async def run(self, payload: bytes, compress: bool = True, env: dict[str, Any] | None = None) -> dict[str, Any]:
-        sink = io.BytesIO()
+        sink = Sink()
 
         def start() -> None:
             self.started += 1
@@ -71,7 +81,7 @@ class Job:
         done = await self.pool.run(
             compress=compress, env=env or {}, payload=payload, sink=sink, started=start, said=self.said.append
         )
-        data = sink.getvalue()
+        data = bytes(sink.data)
         assert done.result_bytes == len(data)
         data = zstandard.ZstdDecompressor().decompress(data) if compress else data
         saved: dict[str, Any] = torch.load(io.BytesIO(data), weights_only=False)

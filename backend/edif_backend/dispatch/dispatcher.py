@@ -118,6 +118,7 @@ class Dispatcher:
         if outcome.requeue:
             self._jobs.requeue(job.id, self._name, job.attempt, outcome.description, self._settings.job_attempts)
         elif outcome.code == "ok":
+            meta["sha256"] = outcome.sha256
             self._jobs.complete(job.id, self._name, job.attempt, outcome.result, outcome.result_bytes, meta)
         else:
             self._jobs.fail(job.id, self._name, job.attempt, outcome.description, {**meta, "code": outcome.code})

@@ -16,12 +16,11 @@ from typing import Any, TextIO, cast
 
 import nnsight
 import torch
-import zstandard
 from nnsight.schema.request import RequestModel
 from nnsight.tracing.backend import Backend
 from nnsight.tracing.tracer import Tracer, _saves, dec, inc
 
-from edif_backend.executors import frames
+from edif_backend.executors import frames, packing
 from edif_backend.executors.frames import Kind
 
 #: Largest payload taken (the gateway's own limit is lower).
@@ -37,7 +36,7 @@ def warm_up(model: nnsight.TransformersModel) -> None:
     with model.trace(torch.tensor([[0, 1, 2, 3]]), backend=sample):
         logits = model.output.logits.save()  # noqa: F841 - found by its name on the way back
     for compress in (False, True):
-        _pack(run(model, sample.payload, False, model._remoteable_get_env()), compress)
+        packing.pack(run(model, sample.payload, False, model._remoteable_get_env()), compress, lambda piece: None)
 
 
 class _Sample(Backend):
@@ -67,17 +66,16 @@ def serve(sock: socket.socket, model: nnsight.TransformersModel, threads: int) -
     try:
         saved = run(model, payload, bool(job["compress"]), job["env"])
         ran = time.perf_counter()
-        data = _pack(saved, bool(job["compress"]))
+        send = lambda piece: sock.sendall(frames.pack(Kind.RESULT, piece))  # noqa: E731 - names one expression
+        result_bytes = packing.pack(saved, bool(job["compress"]), send)
     except BaseException as error:  # noqa: BLE001 - the top of the job: whatever user code raises is its answer
         sys.stdout.flush()
         sock.sendall(frames.words(Kind.FAILED, description=describe(error)))
         return
     sys.stdout.flush()
-    for start in range(0, len(data), frames.PIECE_BYTES):
-        sock.sendall(frames.pack(Kind.RESULT, data[start : start + frames.PIECE_BYTES]))
     done = time.perf_counter()
     seconds = {"run": round(ran - started, 6), "pack": round(done - ran, 6)}
-    sock.sendall(frames.words(Kind.DONE, result_bytes=len(data), seconds=seconds))
+    sock.sendall(frames.words(Kind.DONE, result_bytes=result_bytes, seconds=seconds))
 
 
 class Unreadable(Exception):
@@ -136,15 +134,6 @@ def _unreadable(error: Exception) -> str:
         f"The server could not rebuild your trace ({said}). Check that client and server run the same versions "
         "(nnsight.compare()), and that what the block uses can be pickled."
     )
-
-
-def _pack(saved: dict[str, Any], compress: bool) -> memoryview:
-    buffer = io.BytesIO()
-    torch.save(saved, buffer)
-    data = buffer.getbuffer()
-    # The stock client takes a compressed result only as one frame that says its size; level 1, for activations hardly
-    # shrink at any level.
-    return memoryview(zstandard.ZstdCompressor(level=1).compress(data)) if compress else data
 
 
 class _Lines(io.TextIOBase):

@@ -33,8 +33,8 @@ _LOG_LINES, _LOG_BYTES = 2_000, 1 << 20
 class Sink(Protocol):
     """Where a result goes, piece by piece."""
 
-    def write(self, data: bytes) -> None:
-        """Take the next piece."""
+    async def write(self, data: bytes) -> None:
+        """Take the next piece; the executor is not read from meanwhile, so a slow sink slows the job, nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +200,7 @@ class ExecutorPool:
                         f"The saved values are larger than the {self._limits.result_bytes} bytes one job may return. "
                         "Save less: reduce on the server, slice before .save(), or split the work."
                     )
-                sink.write(body)
+                await sink.write(body)
             elif kind is Kind.LOG:
                 lines, line_bytes = lines + 1, line_bytes + len(body)
                 if lines <= _LOG_LINES and line_bytes <= _LOG_BYTES:

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 
 from edif_backend.clock import now
 from edif_backend.errors import FabricError
-from edif_backend.gateway import requests, results, service, subscribe
+from edif_backend.gateway import downloads, requests, service, subscribe
 from edif_backend.gateway.bodies import BodyLimit
 from edif_backend.gateway.identity import Identity
 from edif_backend.gateway.mirror import mirror_routes
@@ -20,7 +20,7 @@ from edif_backend.gateway.parts import Parts
 from edif_backend.gateway.sessions import Sessions
 from edif_backend.jobs import Bell, open_jobs
 from edif_backend.models.catalogue import Catalogue
-from edif_backend.objects.folder import Objects
+from edif_backend.objects import open_objects
 from edif_backend.objects.links import Links
 from edif_backend.settings import BackendSettings
 from edif_protocol.installation import Installation
@@ -44,7 +44,7 @@ def create_app(installation: Installation, settings: BackendSettings) -> FastAPI
                     settings=settings,
                     catalogue=catalogue,
                     jobs=jobs,
-                    objects=Objects(installation.objects_dir),
+                    objects=open_objects(installation.objects_dir, settings),
                     links=Links(installation.secret("link-key"), settings.result_link_s, now),
                     identity=Identity(
                         client,
@@ -66,7 +66,7 @@ def create_app(installation: Installation, settings: BackendSettings) -> FastAPI
     app.include_router(service.routes)
     app.include_router(requests.routes)
     app.include_router(subscribe.routes)
-    app.include_router(results.routes)
+    app.include_router(downloads.routes)
     app.include_router(mirror_routes(catalogue, installation.models_dir, settings.allow_hub_redirect), prefix="/hf")
     app.add_exception_handler(FabricError, _say)
     app.add_middleware(BodyLimit, limit_bytes=settings.max_payload_bytes + _FORM_OVERHEAD_BYTES)

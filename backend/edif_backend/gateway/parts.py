@@ -12,7 +12,7 @@ from edif_backend.gateway.identity import Identity, User
 from edif_backend.gateway.sessions import Sessions
 from edif_backend.jobs import Job, Jobs
 from edif_backend.models.catalogue import Catalogue
-from edif_backend.objects.folder import Objects
+from edif_backend.objects import Objects
 from edif_backend.objects.links import Links
 from edif_backend.settings import BackendSettings
 from edif_protocol.installation import Installation

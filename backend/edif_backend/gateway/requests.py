@@ -38,7 +38,7 @@ async def submit(request: Request) -> Response:
 
     id = uuid.uuid4().hex
     try:
-        parts.objects.write(f"payloads/{id}", payload)
+        await asyncio.to_thread(parts.objects.write, f"payloads/{id}", payload)
     except OSError as error:
         raise NotServing(
             f"The payload cannot be stored ({error.strerror}); nothing was accepted. Tell the operator, then try again."

@@ -77,7 +77,7 @@ async def _send_result(socket: WebSocket, job: Job, parts: Parts) -> None:
     if job.result_bytes > parts.settings.inline_result_bytes:
         await socket.send_text(parts.response(job).model_dump_json())
         return
-    data = parts.objects.read(job.result)
+    data = await asyncio.to_thread(parts.objects.read, job.result)
     record = {
         "id": job.id,
         "status": State.COMPLETED.value,

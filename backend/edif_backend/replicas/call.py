@@ -27,4 +27,5 @@ class Outcome:
     requeue: bool = False
     result: str = ""  #: name of the result object
     result_bytes: int = 0
+    sha256: str = ""  #: of the result object, in hex
     seconds: dict[str, float] = field(default_factory=dict)

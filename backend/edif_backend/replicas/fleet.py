@@ -55,7 +55,7 @@ class Fleet:
         actor = actor_class.options(name=f"replica:{entry.id}", lifetime="detached", get_if_exists=True).remote(
             entry.model_dump(mode="json"),
             self._installation.model_dump(mode="json"),
-            self._settings.model_dump(mode="json"),
+            self._settings.model_dump(),  # not as JSON, which hides secrets
         )
         try:
             await actor.start.remote()

@@ -19,7 +19,8 @@ from edif_backend.executors.pool import ExecutorPool, Limits
 from edif_backend.jobs import open_jobs
 from edif_backend.models.catalogue import ModelEntry
 from edif_backend.models.snapshots import prepare
-from edif_backend.objects.folder import Objects
+from edif_backend.objects import open_objects
+from edif_backend.objects.behind import WriteBehind
 from edif_backend.replicas.call import Call, Outcome
 from edif_backend.settings import BackendSettings
 from edif_protocol.installation import Installation
@@ -34,7 +35,7 @@ class Replica:
     Args:
         entry: the catalogue entry, as JSON values.
         installation: the installation, as JSON values (an actor's environment is Ray's).
-        settings: the backend's settings, as JSON values.
+        settings: the backend's settings, as plain values and secrets.
     """
 
     def __init__(self, entry: dict[str, Any], installation: dict[str, Any], settings: dict[str, Any]) -> None:
@@ -43,7 +44,7 @@ class Replica:
         self._installation = Installation.model_validate(installation)
         self._settings = BackendSettings.model_validate(settings)
         self._jobs = open_jobs(self._installation.jobs_database, self._installation.run_dir / "bells")
-        self._objects = Objects(self._installation.objects_dir)
+        self._objects = open_objects(self._installation.objects_dir, self._settings)
         self._pool: ExecutorPool | None = None
         self._starting = asyncio.Lock()
 
@@ -79,13 +80,13 @@ class Replica:
         try:
             await self.start()
             assert self._pool
-            payload = self._objects.read(call.payload)
-            with self._objects.writer(name) as writer:
+            payload = await asyncio.to_thread(self._objects.read, call.payload)
+            async with WriteBehind(lambda: self._objects.writer(name)) as sink:
                 done = await self._pool.run(
                     compress=call.compress,
                     env=call.env,
                     payload=payload,
-                    sink=writer,
+                    sink=sink,
                     started=lambda: self._started(call),
                     said=lambda line: self._jobs.log(call.job, call.attempt, line),
                 )
@@ -99,7 +100,7 @@ class Replica:
                 "storage", f"The result could not be stored ({error.strerror}); tell the operator, then retry."
             )
         seconds = {**done.seconds, "replica": round(time.perf_counter() - began, 6)}
-        return Outcome("ok", result=name, result_bytes=done.result_bytes, seconds=seconds)
+        return Outcome("ok", result=name, result_bytes=done.result_bytes, sha256=sink.sha256, seconds=seconds)
 
     def _started(self, call: Call) -> None:
         self._jobs.running(call.job, call.worker, call.attempt)
