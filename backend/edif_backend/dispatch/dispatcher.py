@@ -44,9 +44,14 @@ class Dispatcher:
         self._failed_at: dict[str, float] = {}
         self._running: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._checked_at = jobs.now()
 
     async def run(self, bell: Bell) -> None:
-        """Work until cancelled."""
+        """Work until cancelled.
+
+        Raises:
+            ConnectionError: the Ray cluster is gone.
+        """
         self._jobs.requeue_lost(self._settings.job_attempts, worker=self._name)
         for entry in self._entries.values():
             self._jobs.deploy(entry.id, "NOT_STARTED", "", 0)
@@ -54,7 +59,16 @@ class Dispatcher:
             self._jobs.renew(self._name, self._settings.lease_s)
             self._jobs.requeue_lost(self._settings.job_attempts)
             self._turn()
+            await self._check_cluster()
             await bell.wait(timeout_s=self._settings.lease_s / 5)
+
+    async def _check_cluster(self) -> None:
+        """End with the cluster that this process has joined; the next process joins the next one."""
+        if self._jobs.now() - self._checked_at < self._settings.lease_s / 3:
+            return
+        if not await self._fleet.reachable():
+            raise ConnectionError("Ray does not answer any more.")
+        self._checked_at = self._jobs.now()
 
     def _turn(self) -> None:
         waiting = self._jobs.waiting()

@@ -6,6 +6,7 @@ finds the ones that are there.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import ray
@@ -31,6 +32,7 @@ class Fleet:
         self._installation = installation
         self._settings = settings
         self._actors: dict[str, Any] = {}
+        self._address = ""
 
     def connect(self, address: str) -> None:
         """Join the Ray cluster at ``address``.
@@ -38,6 +40,7 @@ class Fleet:
         Raises:
             ConnectionError: Ray does not answer there.
         """
+        self._address = address
         try:
             ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, configure_logging=False)
         except (RuntimeError, ray.exceptions.RaySystemError) as error:
@@ -83,6 +86,16 @@ class Fleet:
                 del self._actors[model]
             raise ReplicaLost("The model's process was lost while the job ran; the job starts again.") from error
         return outcome
+
+    async def reachable(self) -> bool:
+        """Whether the Ray cluster still answers; an idle dispatcher hears nothing of its end otherwise."""
+        host, _, port = self._address.rpartition(":")
+        try:
+            _, writer = await asyncio.wait_for(asyncio.open_connection(host, int(port)), timeout=5)
+        except (OSError, TimeoutError):
+            return False
+        writer.close()
+        return True
 
     def loaded(self, model: str) -> bool:
         """Whether a replica of ``model`` is known and not known to be lost."""

@@ -1,0 +1,131 @@
+"""``edif bench throughput``: requests per second at protocol level, and what each costs the server in CPU.
+
+One payload of the tiny model is sent again and again by 1, 4 and 16 clients over kept connections (websocket and HTTP),
+so that the cost of nnsight's client is left out.  Clients run in this process: on the same cores as the server.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+import httpx
+import psutil
+import websocket
+from nnsight import TransformersModel
+from nnsight.schema.request import RequestModel
+from rich.console import Console
+from rich.table import Table
+
+from edif_backend.models.catalogue import TINY_ID
+from edif_protocol.installation import Installation
+
+PROMPT = "The Eiffel Tower is in the city of"
+SECONDS = 8.0
+CLIENTS = (1, 4, 16)
+
+
+class Sample:
+    """A backend of nnsight that keeps the payload."""
+
+    payload = b""
+
+    def __call__(self, tracer: Any) -> None:
+        self.payload = RequestModel.serialize(tracer, compress=True)
+
+
+class Client:
+    """One client: a websocket, an HTTP connection, one job after another."""
+
+    def __init__(self, url: str, key: str, envelope: dict[str, Any], payload: bytes) -> None:
+        self.url, self.key, self.envelope, self.payload = url, key, envelope, payload
+        self.done = 0
+
+    def run(self, until: float) -> None:
+        socket = websocket.create_connection(
+            self.url.replace("http", "ws", 1) + "/subscribe", header={"ndif-api-key": self.key}
+        )
+        session = json.loads(socket.recv())["session_id"]
+        headers = {"ndif-api-key": self.key, "nnsight-version": "0.8.1"}
+        with httpx.Client(base_url=self.url, headers=headers, timeout=60) as http:
+            while time.monotonic() < until:
+                data = {"data": json.dumps({**self.envelope, "session_id": session})}
+                http.post("/request", data=data, files={"blob": ("request", self.payload)}).raise_for_status()
+                while isinstance(message := socket.recv(), str):
+                    if '"ERROR"' in message:
+                        sys.exit(message)
+                self.done += 1
+        socket.close()
+
+
+def server_cpu_s(installation: Installation) -> float:
+    """CPU seconds that the processes of this installation have used, those that have ended included."""
+    total = 0.0
+    for process in psutil.process_iter():
+        try:
+            home = process.environ().get("EDIF_HOME")
+            jailed = "edif_backend.executors.zygote" in " ".join(process.cmdline())
+            if process.pid != os.getpid() and (home == str(installation.home) or jailed):
+                times = process.cpu_times()
+                total += times.user + times.system + times.children_user + times.children_system
+        except psutil.Error:
+            continue
+    return total
+
+
+def measure(
+    installation: Installation, key: str, envelope: dict[str, Any], payload: bytes, count: int
+) -> dict[str, Any]:
+    """Figures for ``count`` clients."""
+    url = installation.url("gateway")
+    clients = [Client(url, key, envelope, payload) for _ in range(count)]
+    before, began = server_cpu_s(installation), time.monotonic()
+    threads = [threading.Thread(target=client.run, args=(began + SECONDS,)) for client in clients]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    taken = time.monotonic() - began
+    done = sum(client.done for client in clients)
+    cpu_ms = (server_cpu_s(installation) - before) / done * 1000
+    return {"clients": count, "requests": done, "per_s": round(done / taken, 1), "server_cpu_ms": round(cpu_ms, 1)}
+
+
+def main() -> None:
+    """Print the figures as a table or as one JSON object."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--json", action="store_true")
+    as_json = parser.parse_args().json
+    installation = Installation()
+    made = subprocess.run(
+        [sys.executable, "-m", "edif_backend.cli.main", "key", "new", "--expires", "1d"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if made.returncode:
+        sys.exit(made.stderr.strip() or "No key could be made; is the workbench up? ./edif up")
+    model = TransformersModel(TINY_ID, task="text-generation")
+    sample = Sample()
+    with model.trace(PROMPT, backend=sample):
+        hidden = model.lm_head.input.save()  # noqa: F841 - found by its name on the server
+    envelope = {"model_key": model.to_model_key(), "compress": True, "env": model._remoteable_get_env()}
+    key = made.stdout.strip()
+    figures = [measure(installation, key, envelope, sample.payload, count) for count in (1, *CLIENTS)][1:]
+    if as_json:
+        print(json.dumps({"benchmark": "throughput", "cores": os.cpu_count(), "figures": figures}))
+        return
+    table = Table("clients", "requests", "per second", "server CPU, ms each")
+    for figure in figures:
+        table.add_row(*(str(value) for value in figure.values()))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
