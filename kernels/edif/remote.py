@@ -22,6 +22,7 @@ from nnsight.schema.request import RequestModel
 from nnsight.schema.response import ResponseModel
 from nnsight.tracing.backend import Backend
 
+from edif import results
 from edif.errors import BackendUnreachable, EdifError
 from edif.serving import refusal_sentence
 from edif.settings import ClientSettings
@@ -68,6 +69,23 @@ class EdifBackend(stock.RemoteBackend):
         if answer.status_code == httpx.codes.NOT_FOUND:
             return None
         return self._noted(answer)
+
+    def handle(self, response: ResponseModel) -> Any:
+        """The result, when this status is the last."""
+        self._told_of = response.id
+        return super().handle(response)
+
+    def download_result(self, url: Any) -> Any:
+        """The saved values: out of the message itself, or from behind its link (see :mod:`edif.results`)."""
+        if not isinstance(url, str) or not url:
+            return super().download_result(url)
+        return results.fetch(url, renew=self._new_link, show=self.display.enabled)
+
+    def _new_link(self) -> str:
+        answer = _response(self._call("GET", f"/response/{self._told_of}"))
+        if not isinstance(answer.data, str):
+            raise TraceRefused(answer.description)
+        return answer.data
 
     def note(self, response: ResponseModel) -> bool:
         """Show a status and say whether it is the last.

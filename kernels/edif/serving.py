@@ -64,7 +64,7 @@ class Status:
 
 def models() -> Models:
     """Every model that the backend knows."""
-    return _models(_ask("/status"))
+    return _models(ask("/status"))
 
 
 def status() -> Status:
@@ -73,10 +73,10 @@ def status() -> Status:
     Raises:
         BackendUnreachable: nobody answers at ``NDIF_HOST``.
     """
-    answer = _ask("/status")
+    answer = ask("/status")
     return Status(
         host=ClientSettings().host,
-        user=_ask("/whoami").get("email"),
+        user=ask("/whoami").get("email"),
         waiting=int(answer.get("waiting") or 0),
         models=_models(answer),
     )
@@ -96,7 +96,13 @@ def _models(answer: dict[str, Any]) -> Models:
     )
 
 
-def _ask(path: str) -> dict[str, Any]:
+def ask(path: str) -> dict[str, Any]:
+    """The JSON that the gateway answers at ``path``, asked with this process's key.
+
+    Raises:
+        BackendUnreachable: nobody answers at ``NDIF_HOST``.
+        BackendRefused: it answered no.
+    """
     settings = ClientSettings()
     try:
         answer = httpx.get(
