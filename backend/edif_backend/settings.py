@@ -48,6 +48,10 @@ class BackendSettings(TomlSettings):
     )
 
     # -- jobs -----------------------------------------------------------------
+    database_url: SecretStr = Field(
+        default=SecretStr(""),
+        description="jobs database, postgresql://user:password@host/name; empty means SQLite in the installation",
+    )
     job_time_limit_s: float = Field(default=600.0, description="longest run of one job")
     job_attempts: int = Field(default=3, description="how often a job is started when replicas or executors are lost")
     lease_s: float = Field(default=15.0, description="a claimed job whose dispatcher is silent this long is requeued")

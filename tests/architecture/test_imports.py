@@ -27,6 +27,7 @@ HOMES = {
     "uvicorn": ("edif_backend.gateway",),
     "sqlite3": ("edif_backend.jobs",),
     "psycopg": ("edif_backend.jobs",),
+    "sqlalchemy": ("edif_backend.jobs", "edif_hub"),
     "minio": ("edif_backend.objects",),
     "jupyterhub": ("edif_hub",),
     "supervisor": ("edif_backend.cli",),

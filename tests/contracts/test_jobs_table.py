@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
-from edif_backend.errors import NotServing
 from edif_backend.jobs import Job, Jobs, Submission, open_jobs
 from edif_protocol.wire import LOG, State
 
@@ -30,11 +32,23 @@ def clock() -> ManualClock:
     return ManualClock()
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def new_jobs(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Iterator[Callable[[], Jobs]]:
+    """Opens one database, again and again, as several processes do."""
+    url = SecretStr(request.getfixturevalue("postgres").new_database() if request.param == "postgres" else "")
+    with ExitStack() as stack:
+
+        def make() -> Jobs:
+            table = open_jobs(tmp_path / "jobs.sqlite", tmp_path / "bells", clock, url)
+            stack.callback(table.close)
+            return table
+
+        yield make
+
+
 @pytest.fixture
-def jobs(tmp_path: Path, clock: ManualClock) -> Iterator[Jobs]:
-    table = open_jobs(tmp_path / "jobs.sqlite", clock=clock)
-    yield table
-    table.close()
+def jobs(new_jobs: Callable[[], Jobs]) -> Jobs:
+    return new_jobs()
 
 
 def submission(id: str = "a" * 32, user: str = "ada", model: str = "edif/tiny-gpt2") -> Submission:
@@ -163,24 +177,9 @@ def test_lists_are_newest_first_and_of_one_user_when_asked(jobs: Jobs) -> None:
     assert [job.user for job in jobs.newest(user="ada")] == ["ada"]
 
 
-def test_what_is_written_is_there_after_the_process_is_gone(tmp_path: Path) -> None:
-    first = open_jobs(tmp_path / "jobs.sqlite")
-    first.submit(submission())
-    second = open_jobs(tmp_path / "jobs.sqlite")  # as another process has it, the first not closed
-    assert second.job("a" * 32) is not None
-    first.close()
-    second.close()
-
-
-def test_a_full_disk_is_a_refusal_and_harms_nothing(jobs: Jobs) -> None:
-    jobs.submit(submission("a" * 32))
-    pages = jobs._read("PRAGMA page_count")[0][0]
-    jobs._read(f"PRAGMA max_page_count = {pages}")
-    with pytest.raises(NotServing, match="disk is full"):
-        jobs.submit(replace(submission("b" * 32), env={"x": "y" * 100_000}))
-    assert jobs.job("b" * 32) is None
-    jobs._read("PRAGMA max_page_count = 100000")
-    assert jobs.submit(submission("b" * 32)).state is State.QUEUED
+def test_what_is_written_is_there_for_every_process(new_jobs: Callable[[], Jobs]) -> None:
+    new_jobs().submit(submission())
+    assert new_jobs().job("a" * 32) is not None  # the first is not closed: it may have been killed
 
 
 def test_signs_of_life_and_deployments_are_told(jobs: Jobs, clock: ManualClock) -> None:
@@ -190,3 +189,26 @@ def test_signs_of_life_and_deployments_are_told(jobs: Jobs, clock: ManualClock) 
     jobs.deploy("edif/tiny-gpt2", "DEPLOYING", "Loading.", 0)
     jobs.deploy("edif/tiny-gpt2", "RUNNING", "", 1)
     assert jobs.deployments()["edif/tiny-gpt2"].state == "RUNNING"
+
+
+def test_text_that_a_database_cannot_hold_is_mended_and_not_refused(jobs: Jobs) -> None:
+    jobs.submit(submission())
+    job = claim_one(jobs)
+    jobs.log(job.id, 1, "a\0b \ud800 \u2028 \N{GRINNING FACE}")
+    jobs.fail(job.id, ME, 1, "no\0", {"detail": "\0"})
+    assert jobs.job("\0" * 32) is None
+    line, end = jobs.events_after(0)[-2:]
+    assert line.description == "a\N{REPLACEMENT CHARACTER}b ? \u2028 \N{GRINNING FACE}"
+    assert end.description == "no\N{REPLACEMENT CHARACTER}"
+
+
+async def test_a_bell_rings_for_its_role_and_a_wait_without_it_ends(new_jobs: Callable[[], Jobs]) -> None:
+    listening, working = new_jobs(), new_jobs()
+    with listening.bell("dispatcher") as bell:
+        await bell.wait(timeout_s=0.5)  # a fresh connection may count as a ring
+        working.submit(submission())
+        began = asyncio.get_running_loop().time()
+        await bell.wait(timeout_s=60)
+        assert asyncio.get_running_loop().time() - began < 30  # it rang: 60 s are longer than this test may take
+        working.renew(ME, lease_s=10)  # rings nobody
+        await bell.wait(timeout_s=0.01)

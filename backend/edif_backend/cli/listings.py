@@ -18,6 +18,7 @@ from edif_backend.cli.processes import members
 from edif_backend.cli.readiness import gateway_status
 from edif_backend.jobs import Job, open_jobs
 from edif_backend.models.catalogue import Catalogue, ModelEntry
+from edif_backend.settings import BackendSettings
 
 
 def models(as_json: AsJson = False) -> None:
@@ -60,8 +61,9 @@ def jobs(
 ) -> None:
     """The newest jobs and their states."""
     installation = find_installation()
-    if installation.jobs_database.exists():
-        table = open_jobs(installation.jobs_database)
+    url = BackendSettings().database_url
+    if url.get_secret_value() or installation.jobs_database.exists():
+        table = open_jobs(installation.jobs_database, url=url)
         try:
             found = table.newest(user=user, limit=limit)
         finally:

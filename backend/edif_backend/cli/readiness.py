@@ -16,6 +16,7 @@ from edif_backend.cli.programs import log_file
 from edif_backend.cli.supervision import ProgramState, states
 from edif_backend.errors import SetupFailed
 from edif_backend.jobs import open_jobs
+from edif_backend.settings import BackendSettings
 from edif_protocol.installation import Installation
 
 _LOG_LINES = 12
@@ -63,7 +64,7 @@ def waiting_for(installation: Installation, deployed_since: float = 0.0) -> str 
 
 
 def _deployments(installation: Installation, since: float) -> dict[str, str]:
-    jobs = open_jobs(installation.jobs_database)
+    jobs = open_jobs(installation.jobs_database, url=BackendSettings().database_url)
     try:
         return {name: found.state for name, found in jobs.deployments().items() if found.seen_at >= since}
     finally:

@@ -12,7 +12,7 @@ import structlog
 
 from edif_backend import logs
 from edif_backend.dispatch.dispatcher import Dispatcher
-from edif_backend.jobs import Bell, open_jobs
+from edif_backend.jobs import open_jobs
 from edif_backend.models.catalogue import Catalogue
 from edif_backend.replicas.fleet import Fleet
 from edif_backend.settings import BackendSettings
@@ -25,10 +25,9 @@ async def dispatch(installation: Installation, settings: BackendSettings) -> Non
     """Join Ray, then work until told to stop."""
     fleet = Fleet(installation, settings)
     fleet.connect(f"{installation.host}:{installation.ports['ray']}")
-    bells = installation.run_dir / "bells"
-    jobs = open_jobs(installation.jobs_database, bells)
+    jobs = open_jobs(installation.jobs_database, installation.run_dir / "bells", url=settings.database_url)
     catalogue = Catalogue.load(installation.models_file)
-    with Bell(bells, "dispatcher") as bell:
+    with jobs.bell("dispatcher") as bell:
         work = asyncio.create_task(Dispatcher(NAME, jobs, catalogue, fleet, settings).run(bell))
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, work.cancel)
         with contextlib.suppress(asyncio.CancelledError):

@@ -18,7 +18,7 @@ from edif_backend.gateway.identity import Identity
 from edif_backend.gateway.mirror import mirror_routes
 from edif_backend.gateway.parts import Parts
 from edif_backend.gateway.sessions import Sessions
-from edif_backend.jobs import Bell, open_jobs
+from edif_backend.jobs import open_jobs
 from edif_backend.models.catalogue import Catalogue
 from edif_backend.objects import open_objects
 from edif_backend.objects.links import Links
@@ -34,11 +34,10 @@ def create_app(installation: Installation, settings: BackendSettings) -> FastAPI
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        bells = installation.run_dir / "bells"
-        jobs = open_jobs(installation.jobs_database, bells)
+        jobs = open_jobs(installation.jobs_database, installation.run_dir / "bells", url=settings.database_url)
         sessions = Sessions(jobs)
         async with httpx.AsyncClient(timeout=httpx.Timeout(5.0)) as client:
-            with Bell(bells, "gateway") as bell:
+            with jobs.bell("gateway") as bell:
                 app.state.parts = Parts(
                     installation=installation,
                     settings=settings,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from edif_backend.errors import NotServing
 from edif_backend.jobs import Bell, Event, Jobs
 from edif_protocol.wire import State
 
@@ -55,10 +56,13 @@ class Sessions:
     async def follow(self, bell: Bell) -> None:
         """Hand new events to their sessions, for ever."""
         while True:
-            while events := self._jobs.events_after(self._seen):
-                self._seen = events[-1].id
-                for event in events:
-                    self._hand_over(event)
+            try:
+                while events := self._jobs.events_after(self._seen):
+                    self._seen = events[-1].id
+                    for event in events:
+                        self._hand_over(event)
+            except NotServing as error:  # the database comes back, and then clients hear what they missed
+                log.error("events cannot be read", reason=str(error))
             await bell.wait(timeout_s=1.0)
 
     def _hand_over(self, event: Event) -> None:

@@ -1,7 +1,8 @@
 """Bells: "look at the table", said from one process to another at once.
 
 A bell is a hint and never carries news: whoever hears it reads the table, and whoever misses it reads the table a
-moment later anyway.  Each listener binds a Unix datagram socket named by its role; ringing sends one byte to it.
+moment later anyway.  On one machine each listener binds a Unix datagram socket named by its role, and ringing sends one
+byte to it; with PostgreSQL a bell is a channel (:mod:`~edif_backend.jobs.channel`).
 """
 
 from __future__ import annotations
@@ -10,13 +11,34 @@ import asyncio
 import contextlib
 import os
 import socket
+from abc import ABC, abstractmethod
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 
-class Bell:
-    """One listener's socket; use as a context manager in the process of that role."""
+class Bell(ABC):
+    """One listener; use as a context manager in the process of that role."""
+
+    @abstractmethod
+    async def wait(self, timeout_s: float) -> None:
+        """Return when the bell rings, or after ``timeout_s`` seconds; several rings count as one."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Stop listening."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class SocketBell(Bell):
+    """One listener's socket."""
 
     def __init__(self, folder: Path, role: str) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -28,7 +50,7 @@ class Bell:
         self._socket.bind(address)
 
     async def wait(self, timeout_s: float) -> None:
-        """Return when the bell rings, or after ``timeout_s`` seconds; several rings count as one."""
+        """See :meth:`Bell.wait`."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await asyncio.get_running_loop().sock_recv(self._socket, 1)
@@ -40,14 +62,6 @@ class Bell:
         """Stop listening."""
         self._socket.close()
         os.close(self._folder)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class Bells:
@@ -62,3 +76,8 @@ class Bells:
         """Wake the listener of that role; nobody listening, or one that is awake already, is fine."""
         with contextlib.suppress(FileNotFoundError, ConnectionRefusedError, BlockingIOError):
             self._socket.sendto(b"!", f"/proc/self/fd/{self._folder}/{role}")
+
+    def close(self) -> None:
+        """Ring no more."""
+        self._socket.close()
+        os.close(self._folder)

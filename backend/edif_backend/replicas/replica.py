@@ -43,7 +43,8 @@ class Replica:
         self._entry = ModelEntry.model_validate(entry)
         self._installation = Installation.model_validate(installation)
         self._settings = BackendSettings.model_validate(settings)
-        self._jobs = open_jobs(self._installation.jobs_database, self._installation.run_dir / "bells")
+        bells = self._installation.run_dir / "bells"
+        self._jobs = open_jobs(self._installation.jobs_database, bells, url=self._settings.database_url)
         self._objects = open_objects(self._installation.objects_dir, self._settings)
         self._pool: ExecutorPool | None = None
         self._starting = asyncio.Lock()

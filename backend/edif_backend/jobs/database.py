@@ -1,0 +1,100 @@
+"""What the jobs table needs of a database: changes that happen wholly or not at all, reading, and bells.
+
+:mod:`~edif_backend.jobs.sqlite` and :mod:`~edif_backend.jobs.postgres` provide it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias, TypeVar
+
+from sqlalchemy import Connection, CursorResult, Executable, Row, Table, bindparam, insert, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from edif_backend.jobs import schema
+from edif_backend.jobs.bell import Bell
+
+T = TypeVar("T")
+
+AnyRow: TypeAlias = Row[*tuple[Any, ...]]
+
+_EVENT = insert(schema.events).from_select(
+    ["job", "session_id", "kind", "description", "at"],
+    select(
+        schema.jobs.c.id,
+        schema.jobs.c.session_id,
+        bindparam("event_kind", type_=schema.events.c.kind.type),
+        bindparam("event_description", type_=schema.events.c.description.type),
+        bindparam("event_at", type_=schema.events.c.at.type),
+    ).where(schema.jobs.c.id == bindparam("of_job")),
+)
+
+
+class Change:
+    """One transaction under way.  Its events are written last, after every row that it changes is locked."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+        self._events: list[dict[str, Any]] = []
+
+    def run(self, statement: Executable, values: Mapping[str, Any] | None = None) -> CursorResult[*tuple[Any, ...]]:
+        """Run one statement."""
+        return self._connection.execute(statement, values)
+
+    def add(self, table: Table, row: Mapping[str, Any]) -> bool:
+        """Add a row; False when there is one of that id already, which stays as it is."""
+        statement = self._insert(table).on_conflict_do_nothing().returning(*table.primary_key)
+        return self._connection.execute(statement, row).first() is not None
+
+    def put(self, table: Table, row: Mapping[str, Any]) -> None:
+        """Add a row, or replace the one that has its key."""
+        (key,) = table.primary_key
+        fresh = self._insert(table)
+        statement = fresh.on_conflict_do_update(
+            index_elements=[key], set_={name: fresh.excluded[name] for name in row if name != key.name}
+        )
+        self._connection.execute(statement, row)
+
+    def event(self, job: str, kind: str, description: str, at: float) -> None:
+        """Note an event of a job."""
+        self._events.append({"of_job": job, "event_kind": kind, "event_description": description, "event_at": at})
+
+    @property
+    def has_events(self) -> bool:
+        """Whether any was noted."""
+        return bool(self._events)
+
+    def write_events(self) -> None:
+        """Write down what was noted, in its order."""
+        for event in self._events:
+            self._connection.execute(_EVENT, event)
+
+
+class Database(ABC):
+    """One connection to one database, used by any thread of this process, one at a time."""
+
+    @abstractmethod
+    def change(self, work: Callable[[Change], T], *ring: str) -> T:
+        """Do ``work`` in one transaction, then ring the bells ``ring``; ``work`` may be called again from its start.
+
+        Raises:
+            NotServing: the database cannot be written; nothing changed.
+        """
+
+    @abstractmethod
+    def read(self, statement: Executable, values: Mapping[str, Any] | None = None) -> Sequence[AnyRow]:
+        """Rows as they stand now.
+
+        Raises:
+            NotServing: the database cannot be read.
+        """
+
+    @abstractmethod
+    def bell(self, role: str) -> Bell:
+        """The bell that is rung for ``role``, to listen to."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give the connection back."""

@@ -1,0 +1,99 @@
+"""The embedded jobs database: one SQLite file, shared by the processes of one machine."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import URL, Executable, NullPool, create_engine
+from sqlalchemy.exc import OperationalError
+
+from edif_backend.errors import NotServing
+from edif_backend.jobs.bell import Bell, Bells, SocketBell
+from edif_backend.jobs.database import AnyRow, Change, Database
+from edif_backend.jobs.upgrade import upgrade
+
+T = TypeVar("T")
+
+#: How long one process waits for another that writes.
+_PATIENCE_S = 10
+
+
+class SqliteDatabase(Database):
+    """SQLite with a write-ahead log: readers and the one writer do not wait for each other.
+
+    Args:
+        file: the database, made if missing.
+        bells: folder of the bells' sockets; None for a process that neither rings nor listens.
+    """
+
+    def __init__(self, file: Path, bells: Path | None) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self._bells_folder = bells
+        self._bells = Bells(bells) if bells else None
+        self._lock = threading.Lock()
+        engine = create_engine(
+            URL.create("sqlite", database=str(file)),
+            poolclass=NullPool,
+            isolation_level="AUTOCOMMIT",  # transactions are begun and ended below, in as many words
+            connect_args={"timeout": _PATIENCE_S, "check_same_thread": False},
+            hide_parameters=True,
+        )
+        with _translated():
+            self._connection = engine.connect()
+            self._connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+            # With WAL, NORMAL loses nothing when a process dies; only a power cut may take the last commits.
+            self._connection.exec_driver_sql("PRAGMA synchronous = NORMAL")
+            upgrade(self._connection, "BEGIN IMMEDIATE", "INTEGER PRIMARY KEY AUTOINCREMENT")
+
+    def change(self, work: Callable[[Change], T], *ring: str) -> T:
+        """See :meth:`Database.change`."""
+        with self._lock, _translated():
+            # At once and not at the first write: a reader that becomes a writer may be refused.
+            self._connection.exec_driver_sql("BEGIN IMMEDIATE")
+            try:
+                change = Change(self._connection)
+                answer = work(change)
+                change.write_events()
+                self._connection.exec_driver_sql("COMMIT")
+            except BaseException:
+                self._undo()
+                raise
+        if self._bells:
+            for role in ring:
+                self._bells.ring(role)
+        return answer
+
+    def _undo(self) -> None:
+        # A full disk may have ended the transaction already.
+        if getattr(self._connection.connection.driver_connection, "in_transaction", False):
+            self._connection.exec_driver_sql("ROLLBACK")
+
+    def read(self, statement: Executable, values: Mapping[str, Any] | None = None) -> Sequence[AnyRow]:
+        """See :meth:`Database.read`."""
+        with self._lock, _translated():
+            return self._connection.execute(statement, values).fetchall()
+
+    def bell(self, role: str) -> Bell:
+        """See :meth:`Database.bell`."""
+        assert self._bells_folder
+        return SocketBell(self._bells_folder, role)
+
+    def close(self) -> None:
+        """See :meth:`Database.close`."""
+        self._connection.close()
+        if self._bells:
+            self._bells.close()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except OperationalError as error:
+        raise NotServing(
+            f"The jobs database cannot be used ({error.orig}); nothing changed. Tell the operator, then retry."
+        ) from error
