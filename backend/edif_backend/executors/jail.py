@@ -7,10 +7,12 @@ No network, no home, no other process, no environment but an allowlist, a read-o
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from edif_backend.errors import JailUnavailable
 
 #: Inside, everything runs as this user and group, which own nothing.
 JAILED_ID = 1000
+_SETGID, _SETUID, _SYS_ADMIN = 6, 7, 21
 
 _MEND = (
     "On Debian or Ubuntu: apt-get install bubblewrap; "
@@ -35,18 +38,22 @@ def command(arguments: list[str], *, folders: list[Path], environment: dict[str,
     Raises:
         JailUnavailable: bubblewrap is not installed.
     """
-    line = [
-        _bubblewrap(),
-        "--unshare-all",
-        "--die-with-parent",
-        "--new-session",
-        "--clearenv",
-        "--hostname",
-        "executor",
-    ]
-    line += ["--unshare-user", "--uid", str(JAILED_ID), "--gid", str(JAILED_ID), "--cap-drop", "ALL"]
-    line += [*_system(), "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]
-    for folder in readable(folders):
+    line = [_bubblewrap(), "--die-with-parent", "--new-session", "--clearenv"]
+    if _real_root() and _open_to_all(readable(folders)):
+        # The user namespace's root would be the real one, which no process limit counts: it becomes another account
+        # (capabilities.give_up_root), and each executor makes its user namespace by itself.
+        line += ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
+        line += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+    else:
+        line += ["--unshare-all", "--unshare-user", "--uid", str(JAILED_ID), "--gid", str(JAILED_ID)]
+        line += ["--cap-drop", "ALL"]
+    line += ["--hostname", "executor", *_system(), "--proc", "/proc", "--dev", "/dev"]
+    line += ["--perms", "1777", "--tmpfs", "/tmp"]
+    shown = readable(folders)
+    parents = dict.fromkeys(parent for folder in shown for parent in reversed(folder.parents))
+    for parent in [parent for parent in parents if str(parent) not in ("/", "/tmp")]:
+        line += ["--perms", "0755", "--dir", str(parent)]  # bubblewrap's own choice shuts out other accounts
+    for folder in shown:
         line += ["--ro-bind", str(folder), str(folder)]
     line += ["--chdir", "/tmp"]
     fixed = {
@@ -69,13 +76,36 @@ def readable(folders: list[Path]) -> list[Path]:
     return list(dict.fromkeys(folder for folder in shown if not folder.is_relative_to("/usr")))
 
 
-def check() -> None:
-    """Close a trivial program in, to see whether this machine can.
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """What holds user code in on this machine, found by closing a trial process in."""
+
+    no_new_privileges: int = 0
+    capabilities: int = 0  #: all dropped
+    landlock: int = 0  #: the kernel's version of it
+    seccomp: int = 0
+    processes_counted: int = 0  #: RLIMIT_NPROC binds; it does not for real root
+
+    @property
+    def enough(self) -> bool:
+        """Whether it is enough for more than one user: one of the two inner walls must stand behind the namespaces."""
+        return bool(self.no_new_privileges and self.capabilities and (self.landlock or self.seccomp))
+
+    def __str__(self) -> str:
+        named = {"Landlock": self.landlock, "seccomp": self.seccomp, "the process limit": self.processes_counted}
+        holding = ["namespaces", *(name for name, there in named.items() if there)]
+        lacking = [name for name, there in named.items() if not there]
+        return f"{', '.join(holding)} hold" + (f"; missing: {', '.join(lacking)}" if lacking else "")
+
+
+def trial() -> Layers:
+    """Close a trial process in as every executor is, to see what this machine can.
 
     Raises:
         JailUnavailable: with what is missing and how to mend it.
     """
-    line = command(["-c", "pass"], folders=[], environment={})
+    shown = [str(folder) for folder in readable([])]
+    line = command(["-m", "edif_backend.executors.trial", *shown], folders=[], environment={})
     try:
         done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -83,6 +113,35 @@ def check() -> None:
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise JailUnavailable(f"This machine cannot close user code in: {said}. {_MEND}")
+    return Layers(**json.loads(done.stdout))
+
+
+def insist(layers: Layers, accept_weak: bool) -> None:
+    """Refuse to go on behind too few walls, unless the operator has accepted that.
+
+    Raises:
+        JailUnavailable: they are too few.
+    """
+    if not layers.enough and not accept_weak:
+        raise JailUnavailable(
+            f"The jail is too weak for user code ({layers}): neither Landlock nor seccomp is there. Use a newer "
+            "kernel, or, where every user may be trusted with this account, set EDIF_BACKEND_ACCEPT_WEAK_JAIL=true."
+        )
+
+
+def _real_root() -> bool:
+    """Whether this is root of the machine, not of a container's user namespace, and may change its account."""
+    if os.geteuid() != 0 or Path("/proc/self/uid_map").read_text().split() != ["0", "0", "4294967295"]:
+        return False
+    status = dict(line.split(":\t", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":\t" in line)
+    rights = int(status["CapEff"], 16)
+    return all(rights >> right & 1 for right in (_SETGID, _SETUID, _SYS_ADMIN))
+
+
+def _open_to_all(folders: list[Path]) -> bool:
+    """Whether another account could read these folders and what lies directly in them."""
+    found = [entry for folder in folders for entry in (folder, *(folder.iterdir() if folder.is_dir() else ()))]
+    return all(entry.stat().st_mode & 0o004 for entry in found if entry.exists())
 
 
 def _bubblewrap() -> str:

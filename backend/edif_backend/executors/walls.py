@@ -1,8 +1,8 @@
 """The jail's inner wall: what a fork of the zygote does before it touches anything of a user's.
 
 Namespaces of its own (user, pid, mount, ipc, net, uts), ``/proc`` covered, a private ``/tmp``, every inherited
-descriptor closed, limits on memory and processes.  Two executors then share the zygote's pages and nothing else.
-Runs inside the jail, in a process with one thread.
+descriptor closed, limits on memory and processes; then no privilege, Landlock and seccomp, for good.  Two executors
+then share the zygote's pages and nothing else.  Runs inside the jail, in a process with one thread.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import os
 import resource
 from collections.abc import Sequence
 from pathlib import Path
+
+from edif_backend.executors import capabilities, landlock, seccomp
 
 _NEW_NS, _NEW_UTS, _NEW_IPC, _NEW_USER, _NEW_PID, _NEW_NET = (
     0x00020000,
@@ -88,3 +90,19 @@ def mute() -> None:
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
     os.close(nowhere)
+
+
+def harden() -> dict[str, int]:
+    """Give up every privilege and put Landlock and seccomp around this process; the last wall before user code.
+
+    Returns:
+        What holds: ``no_new_privileges``, ``capabilities``, ``landlock`` (its version), ``seccomp``; 0 for what this
+        kernel does not have.
+
+    Raises:
+        OSError: the kernel has it and refused it.
+    """
+    capabilities.no_new_privileges()
+    capabilities.drop_all()
+    version = landlock.restrict(writable=("/tmp", "/dev/shm"))
+    return {"no_new_privileges": 1, "capabilities": 1, "landlock": version, "seccomp": int(seccomp.load())}

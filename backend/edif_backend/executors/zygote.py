@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edif_backend.errors import ModelUnusable
-from edif_backend.executors import frames, pages, walls
+from edif_backend.executors import capabilities, frames, pages, walls
 from edif_backend.executors.frames import Kind
 
 if TYPE_CHECKING:
@@ -119,6 +119,7 @@ class Zygote:
             walls.limit(self._config.memory_bytes)
             walls.cover(self._config.tmp_bytes, self._config.shown)
             walls.mute()
+            walls.harden()
             with socket.socket(fileno=descriptor) as sock:
                 self._execute(sock)
             status = 0
@@ -172,6 +173,7 @@ def rehearse(model: TransformersModel) -> list[pages.Stretch]:
 def main() -> None:
     """Load, say that it is ready, fork on demand."""
     started_at = time.monotonic()
+    capabilities.give_up_root()
     control = socket.socket(fileno=int(sys.argv[1]))
     control.set_inheritable(False)
     config = ZygoteConfig(**json.loads(sys.argv[2]))
