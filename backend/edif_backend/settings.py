@@ -57,6 +57,9 @@ class BackendSettings(TomlSettings):
     lease_s: float = Field(default=15.0, description="a claimed job whose dispatcher is silent this long is requeued")
 
     # -- replicas and executors -----------------------------------------------
+    accept_weak_jail: bool = Field(
+        default=False, description="run user code where the kernel has neither Landlock nor seccomp: for trusted users"
+    )
     slots: int = Field(default_factory=lambda: max(1, (os.cpu_count() or 1)), description="jobs at once per replica")
     threads: int = Field(default=1, description="torch threads of one executor")
     executor_memory_bytes: int = Field(default=8192 * MIB, description="address space of one executor beyond the model")

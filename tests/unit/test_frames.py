@@ -70,3 +70,22 @@ def test_a_descriptor_stays_with_its_frame() -> None:
         ours.close()
         with pytest.raises(EOFError):
             frames.receive_with_descriptor(theirs)
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (b"plain \xc3\xa4 \xe6\xbc\xa2\tand a tab", "plain ä 漢\tand a tab"),
+        (b"\x1b[31mred\x1b[0m \x9b1mnot UTF-8", "red \ufffd1mnot UTF-8"),
+        ("\x9b2J\u202eabc", "\ufffdabc"),
+        (b"\x1b]0;a new title\x07here", "here"),
+        (b"\x1b]8;;http://evil.example\x1b\\link\x1b]8;;\x1b\\", "link"),
+        (b"\x1b]52;c;cm0gLXJmIC8=", ""),
+        (b"\x1bc\x1b(0reset", "reset"),
+        (b"\x08\x08\x00over", "\ufffd\ufffd\ufffdover"),
+        (b" 10%\r 20%\r 30%\r\nnext", " 30%\nnext"),
+        ("\ud800 half", "? half"),
+    ],
+)
+def test_no_terminal_obeys_what_the_jail_says(said: bytes | str, shown: str) -> None:
+    assert frames.text(said) == shown

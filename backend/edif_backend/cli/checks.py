@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -19,6 +18,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from edif_backend.cli.processes import owner_of_port
+from edif_backend.errors import JailUnavailable
+from edif_backend.executors import jail
 from edif_backend.settings import MIB, BackendSettings
 from edif_protocol.installation import Installation
 
@@ -132,24 +133,23 @@ def check_ports(installation: Installation) -> Iterator[Check]:
 
 
 def check_jail() -> Check:
-    """bubblewrap is there and the kernel lets this account make namespaces: without it user code is never run."""
-    program = shutil.which("bwrap")
-    if program is None:
-        mend = "Install it: apt-get install bubblewrap."
-        return Check("jail", FAIL, "bubblewrap (bwrap), which closes user code in, was not found.", mend)
-    trial = [program, "--unshare-user", "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "true"]
+    """A trial process is closed in as every executor is: tells which layers hold, and whether they are enough."""
     try:
-        done = subprocess.run(trial, capture_output=True, text=True, timeout=30, check=False)
-    except subprocess.TimeoutExpired:
-        return Check("jail", FAIL, "bubblewrap did not come back within 30 s.", f"Try `{' '.join(trial)}` by hand.")
-    if done.returncode == 0:
-        return Check("jail", OK, "bubblewrap can make user, process and network namespaces.")
-    reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-    mend = (
-        "An administrator must allow them: sysctl kernel.unprivileged_userns_clone=1 user.max_user_namespaces=10000 "
-        "kernel.apparmor_restrict_unprivileged_userns=0 (whichever exist); a container must allow unshare and mount."
-    )
-    return Check("jail", FAIL, f"The kernel refuses the namespaces that user code is closed in with ({reason}).", mend)
+        layers = jail.trial()
+    except JailUnavailable as error:
+        mend = (
+            "An administrator must allow namespaces: sysctl kernel.unprivileged_userns_clone=1 "
+            "user.max_user_namespaces=10000 kernel.apparmor_restrict_unprivileged_userns=0 (whichever exist); "
+            "a container must allow unshare and mount."
+        )
+        return Check("jail", FAIL, str(error), mend)
+    if not layers.enough:
+        mend = "Use a kernel with Landlock or seccomp; EDIF_BACKEND_ACCEPT_WEAK_JAIL=true only among trusted users."
+        return Check("jail", WARN, f"User code is not held in well enough: {layers}.", mend)
+    if not layers.processes_counted:
+        mend = "Run it as an ordinary user, or make this Python and the checkout readable to other accounts."
+        return Check("jail", WARN, f"{layers}: user code could make threads until memory ends.", mend)
+    return Check("jail", OK, f"{layers}.")
 
 
 def check_gpu() -> Check:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import struct
 from enum import IntEnum
@@ -67,6 +68,26 @@ def read_words(body: bytes) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise FrameError("not a JSON object")
     return fields
+
+
+#: What terminals obey (ECMA-48): strings such as titles and links up to their end, then sequences, then lone escapes.
+_ESCAPES = re.compile(
+    r"(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
+    r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?|\x1b[ -/]*[0-~]?"
+)
+#: Other control characters, and those that turn the direction of what follows.
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def text(body: bytes | str) -> str:
+    """Text from the jail as it may be shown on any terminal: nothing in it is obeyed, tabs and line ends stay.
+
+    Of a line that was written over (a progress bar), what stood there last is kept.
+    """
+    data = body if isinstance(body, bytes) else body.encode(errors="replace")  # JSON can spell half a character
+    said = data.decode(errors="replace")
+    lines = [line.rstrip("\r").rpartition("\r")[2] for line in _ESCAPES.sub("", said).split("\n")]
+    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", "\n".join(lines))
 
 
 def _open_header(header: bytes, limit_bytes: int) -> tuple[Kind, int]:

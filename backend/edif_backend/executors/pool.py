@@ -190,7 +190,7 @@ class ExecutorPool:
         said: Callable[[str], None],
     ) -> tuple[int, dict[str, float]]:
         result_bytes = lines = line_bytes = 0
-        lines_left = True
+        lines_left, has_started = True, False
         while True:
             kind, body = await frames.read(executor.reader)
             if kind is Kind.RESULT:
@@ -204,14 +204,15 @@ class ExecutorPool:
             elif kind is Kind.LOG:
                 lines, line_bytes = lines + 1, line_bytes + len(body)
                 if lines <= _LOG_LINES and line_bytes <= _LOG_BYTES:
-                    said(body.decode(errors="replace"))
+                    said(frames.text(body))
                 elif lines_left:
                     lines_left = False
                     said("(further output of this job is left out)")
-            elif kind is Kind.STARTED:
+            elif kind is Kind.STARTED and not has_started:
+                has_started = True
                 started()
             elif kind is Kind.FAILED:
-                raise UserCodeFailed(str(frames.read_words(body).get("description", ""))[:100_000])
+                raise UserCodeFailed(frames.text(str(frames.read_words(body).get("description", "")))[:100_000])
             elif kind is Kind.DONE:
                 return result_bytes, _seconds(frames.read_words(body).get("seconds"))
             else:
@@ -295,4 +296,8 @@ def _seconds(told: Any) -> dict[str, float]:
     """The timings an executor tells, as far as they are what they should be."""
     if not isinstance(told, dict):
         return {}
-    return {name: told[name] for name in ("run", "pack") if isinstance(told.get(name), float)}
+    return {name: told[name] for name in ("run", "pack") if _is_time(told.get(name))}
+
+
+def _is_time(value: Any) -> bool:
+    return isinstance(value, float) and 0 <= value < 1e9

@@ -15,6 +15,7 @@ import structlog
 
 from edif_backend import logs
 from edif_backend.errors import FabricError
+from edif_backend.executors import jail
 from edif_backend.executors.pool import ExecutorPool, Limits
 from edif_backend.jobs import open_jobs
 from edif_backend.models.catalogue import ModelEntry
@@ -58,6 +59,9 @@ class Replica:
         async with self._starting:
             if self._pool and self._pool.alive:
                 return
+            layers = await asyncio.to_thread(jail.trial)
+            log.info("jail", layers=str(layers))
+            jail.insist(layers, self._settings.accept_weak_jail)
             snapshot = await asyncio.to_thread(prepare, self._entry, self._installation.models_dir, self._say)
             settings = self._settings
             limits = Limits(
