@@ -12,6 +12,7 @@ import structlog
 
 from edif_backend import logs
 from edif_backend.dispatch.dispatcher import Dispatcher
+from edif_backend.dispatch.sweeping import sweep_often
 from edif_backend.jobs import open_jobs
 from edif_backend.models.catalogue import Catalogue
 from edif_backend.replicas.fleet import Fleet
@@ -30,8 +31,10 @@ async def dispatch(installation: Installation, settings: BackendSettings) -> Non
     with jobs.bell("dispatcher") as bell:
         work = asyncio.create_task(Dispatcher(NAME, jobs, catalogue, fleet, settings).run(bell))
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, work.cancel)
+        sweeping = asyncio.create_task(sweep_often(installation, jobs, settings))
         with contextlib.suppress(asyncio.CancelledError):
             await work
+        sweeping.cancel()
     jobs.close()
 
 

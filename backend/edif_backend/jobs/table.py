@@ -29,6 +29,7 @@ from edif_protocol.wire import LOG, WAITING_STATES, State
 _t = schema.jobs.c
 _WAITING = _t.state.in_(sorted(WAITING_STATES))
 _CLAIMED = _t.state.in_((State.DISPATCHED, State.RUNNING))
+_KEPT = (_t.state == State.COMPLETED) & _t.result.is_not(None)
 _JOB = (
     *(_t.id, _t.user, _t.session_id, _t.model, _t.model_key, _t.compress, _t.env, _t.payload_bytes, _t.state),
     *(_t.description, _t.attempt, _t.leased_by, _t.created_at, _t.changed_at, _t.result, _t.result_bytes, _t.meta),
@@ -287,6 +288,31 @@ class Jobs:
             return len(rows)
 
         return self._database.change(work, "gateway")
+
+    # -- what is kept ---------------------------------------------------------
+
+    def unfinished(self) -> set[str]:
+        """Ids of the jobs that have not ended: their payloads are still needed."""
+        return {row.id for row in self._database.read(select(_t.id).where(or_(_WAITING, _CLAIMED)))}
+
+    def kept_results(self) -> list[tuple[str, str, str, int, float]]:
+        """Job, user, object, bytes and end of every result that is promised, oldest first."""
+        query = select(_t.id, _t.user, _t.result, _t.result_bytes, _t.changed_at).where(_KEPT)
+        return [(*row,) for row in self._database.read(query.order_by(_t.changed_at, _t.number))]
+
+    def expire(self, job: str, description: str) -> bool:
+        """The job's result is not kept any more; False when it was not there to begin with."""
+
+        def work(change: Change) -> bool:
+            row = change.run(select(_t.meta).where(_t.id == job, _KEPT).with_for_update()).first()
+            if row is None:
+                return False
+            self._finish(change, job, State.EXPIRED, description, None, 0, row.meta)
+            return True
+
+        return self._database.change(work, "gateway")
+
+    # -- signs of life --------------------------------------------------------
 
     def dispatcher_seen_at(self) -> float | None:
         """When a dispatcher last gave a sign of life."""
