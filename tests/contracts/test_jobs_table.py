@@ -3,52 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
-import pytest
-from pydantic import SecretStr
-
-from edif_backend.jobs import Job, Jobs, Submission, open_jobs
+from edif_backend.jobs import Job, Jobs, Submission
 from edif_protocol.wire import LOG, State
 
 ME, OTHER = "dispatcher", "another"
-
-
-class ManualClock:
-    """A clock that tests move."""
-
-    def __init__(self) -> None:
-        self.time = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.time
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def new_jobs(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Iterator[Callable[[], Jobs]]:
-    """Opens one database, again and again, as several processes do."""
-    url = SecretStr(request.getfixturevalue("postgres").new_database() if request.param == "postgres" else "")
-    with ExitStack() as stack:
-
-        def make() -> Jobs:
-            table = open_jobs(tmp_path / "jobs.sqlite", tmp_path / "bells", clock, url)
-            stack.callback(table.close)
-            return table
-
-        yield make
-
-
-@pytest.fixture
-def jobs(new_jobs: Callable[[], Jobs]) -> Jobs:
-    return new_jobs()
 
 
 def submission(id: str = "a" * 32, user: str = "ada", model: str = "edif/tiny-gpt2") -> Submission:
@@ -117,7 +78,7 @@ def test_only_the_holder_of_the_claim_ends_the_job_and_only_once(jobs: Jobs) -> 
     assert kinds(jobs) == ["RECEIVED", "QUEUED", "DISPATCHED", "ERROR"]
 
 
-def test_a_silent_dispatcher_loses_its_jobs_and_a_late_result_does_not_count(jobs: Jobs, clock: ManualClock) -> None:
+def test_a_silent_dispatcher_loses_its_jobs_and_a_late_result_does_not_count(jobs: Jobs, clock) -> None:
     jobs.submit(submission())
     job = claim_one(jobs, OTHER)
     clock.time += 6
@@ -182,7 +143,7 @@ def test_what_is_written_is_there_for_every_process(new_jobs: Callable[[], Jobs]
     assert new_jobs().job("a" * 32) is not None  # the first is not closed: it may have been killed
 
 
-def test_signs_of_life_and_deployments_are_told(jobs: Jobs, clock: ManualClock) -> None:
+def test_signs_of_life_and_deployments_are_told(jobs: Jobs, clock) -> None:
     assert jobs.dispatcher_seen_at() is None
     jobs.renew(ME, lease_s=10)
     assert jobs.dispatcher_seen_at() == clock.time

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from typing import Any
 
 import psycopg
 import psycopg.sql
 
 from edif_backend.jobs.bell import Bell
+
+#: How soon a server that is gone without a word is noticed.
+SIGNS_OF_LIFE: dict[str, Any] = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 10_000,
+}
 
 #: Between two attempts to reach a database that is away.
 _PAUSE_S = 0.5
@@ -41,7 +51,7 @@ class ChannelBell(Bell):
         while self._connection is None:
             try:
                 connection = await psycopg.AsyncConnection.connect(
-                    self._url, autocommit=True, application_name="edif bell"
+                    self._url, autocommit=True, application_name="edif bell", **SIGNS_OF_LIFE
                 )
                 await connection.execute(
                     psycopg.sql.SQL("LISTEN {}").format(psycopg.sql.Identifier(self.channel(self._role)))

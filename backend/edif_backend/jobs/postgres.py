@@ -20,7 +20,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, ProgrammingError, SQLAlche
 
 from edif_backend.errors import NotServing, SetupFailed
 from edif_backend.jobs.bell import Bell
-from edif_backend.jobs.channel import ChannelBell
+from edif_backend.jobs.channel import SIGNS_OF_LIFE, ChannelBell
 from edif_backend.jobs.database import AnyRow, Change, Database
 from edif_backend.jobs.upgrade import upgrade
 
@@ -28,8 +28,8 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-#: Pauses between attempts to reach the database: about five seconds, as long as a restart of it takes.
-_PAUSES_S = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 2.0)
+#: Pauses before attempts to reach the database: ten seconds in all.  A restart of it fits in, and a lease is longer.
+_PAUSES_S = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 2.0, 2.0, 3.0)
 
 #: Who holds this lock writes events.  It is taken last and kept until the commit can be seen, so ids of events become
 #: visible in their order; and whoever holds it waits for nobody, so nobody waits in a circle.
@@ -54,7 +54,7 @@ class PostgresDatabase(Database):
             self._url,
             poolclass=NullPool,
             isolation_level="AUTOCOMMIT",  # transactions are begun and ended below, in as many words
-            connect_args={"connect_timeout": 5, "application_name": "edif"},
+            connect_args={**SIGNS_OF_LIFE, "application_name": "edif"},
             hide_parameters=True,
         )
         self._lock = threading.Lock()
