@@ -95,6 +95,11 @@ class Installation(BaseSettings):
         """Sockets, pid files and the supervisor's configuration; worthless once everything is stopped."""
         return self.home / "run"
 
+    @property
+    def orders_dir(self) -> Path:
+        """What the operator has ordered and the dispatcher not yet taken: models to load or to let go."""
+        return self.run_dir / "orders"
+
     def environment(self, role: str) -> dict[str, str]:
         """The variables that a process of this installation is started with, ``EDIF_ROLE`` naming its role."""
         return {

@@ -1,0 +1,177 @@
+"""Placement: which models are loaded where, and which go, as one pure function of what there is.
+
+Called by the dispatcher on every turn.  It looks at nothing but its
+arguments, so its promises are properties that tests can try on thousands of situations:
+
+- no device ever holds more than its capacity, not even while one model goes and another comes: a load starts only in
+  room that is free now, and the room of a copy that is leaving is free when it has left;
+- pinned models stay; of the others the least recently used goes first, and none goes without need;
+- a model that was just loaded and has work keeps its place for a turn, so that two models which do not fit together
+  take turns instead of throwing each other out job by job;
+- a model that can never fit is named with its need, and stands in nobody's way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Somewhere models can be: a GPU, or the host's memory."""
+
+    name: str
+    capacity_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one copy of a model holds of one device."""
+
+    device: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """A model that should be loaded and is not.
+
+    ``layers`` are the sizes of the pieces it can be cut into, in the order of the forward pass, ``size_bytes`` in all;
+    without them it goes onto one device or none.
+    """
+
+    model: str
+    size_bytes: int
+    since: float  #: since when it is wanted; who waits longest is served first
+    pinned: bool = False
+    layers: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A loaded copy of a model."""
+
+    model: str
+    parts: tuple[Part, ...]
+    loaded_at: float
+    used_at: float
+    pinned: bool = False
+    busy: bool = False  #: it runs jobs, or jobs wait for it
+    leaving: bool = False  #: it was told to go and gets no more jobs; what it holds is not free yet
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do now.  A model that is in none of these waits for room that others are leaving, or for its turn."""
+
+    loads: dict[str, tuple[Part, ...]] = field(default_factory=dict)
+    evicts: tuple[str, ...] = ()
+    impossible: dict[str, int] = field(default_factory=dict)  #: bytes there could ever be for it
+
+
+def plan(devices: Sequence[Device], needs: Iterable[Need], copies: Sequence[Copy], now: float, turn_s: float) -> Plan:
+    """What to load and what to evict; pinned needs first, then whoever waits longest.
+
+    A copy that was loaded less than ``turn_s`` seconds ago and has work is left alone.
+    """
+    free = _free(devices, copies)
+    staying = [copy for copy in copies if not copy.leaving]
+    # The room that will be there once those on their way out have gone; whoever comes first in line counts on it.
+    coming = _free(devices, staying)
+    without_others = _free(devices, [copy for copy in staying if copy.pinned])
+    evictable = sorted(
+        (copy for copy in staying if not copy.pinned and not (copy.busy and now - copy.loaded_at < turn_s)),
+        key=lambda copy: (copy.used_at, copy.loaded_at, copy.model),
+    )
+    loads: dict[str, tuple[Part, ...]] = {}
+    evicts: list[str] = []
+    impossible: dict[str, int] = {}
+    for need in sorted(needs, key=lambda need: (not need.pinned, need.since, need.model)):
+        if _fit(need, without_others) is None:
+            impossible[need.model] = (
+                sum(without_others.values()) if need.layers else max(without_others.values(), default=0)
+            )
+            continue
+        gone = _least_evictions(need, coming, evictable)
+        if gone is None:
+            continue  # those in the way have their turn
+        for copy in gone:
+            evicts.append(copy.model)
+            evictable.remove(copy)
+            _give_back(coming, copy)
+        parts = _fit(need, free) if not gone else None
+        promised = parts or _fit(need, coming)
+        assert promised is not None
+        if parts is not None:
+            loads[need.model] = parts
+            _take(free, parts)
+        else:
+            _reserve(free, promised)
+        _take(coming, promised)
+        if need.pinned:
+            _take(without_others, promised)
+    return Plan(loads, tuple(evicts), impossible)
+
+
+def _least_evictions(need: Need, coming: Mapping[str, int], evictable: Sequence[Copy]) -> list[Copy] | None:
+    """Whom to send away for ``need``, least recently used first; None if even that makes too little room."""
+    room = dict(coming)
+    gone: list[Copy] = []
+    candidates = iter(evictable)
+    while _fit(need, room) is None:
+        copy = next(candidates, None)
+        if copy is None:
+            return None
+        gone.append(copy)
+        _give_back(room, copy)
+    for copy in list(reversed(gone)):  # who was on the way but on another device, or too small to matter, stays
+        trial = dict(room)
+        _take(trial, copy.parts)
+        if _fit(need, trial) is not None:
+            gone.remove(copy)
+            room = trial
+    return gone
+
+
+def _fit(need: Need, room: Mapping[str, int]) -> tuple[Part, ...] | None:
+    """Where ``need`` goes: the fullest device that can hold it, else layer by layer over the emptiest ones."""
+    whole = [(left, device) for device, left in room.items() if left >= need.size_bytes]
+    if whole:
+        return (Part(min(whole)[1], need.size_bytes),)
+    if not need.layers:
+        return None
+    parts: list[Part] = []
+    layers = list(need.layers)
+    for device, left in sorted(room.items(), key=lambda item: (-item[1], item[0])):
+        size = 0
+        while layers and size + layers[0] <= left:
+            size += layers.pop(0)
+        if size:
+            parts.append(Part(device, size))
+    return tuple(parts) if not layers else None
+
+
+def _free(devices: Sequence[Device], copies: Iterable[Copy]) -> dict[str, int]:
+    room = {device.name: device.capacity_bytes for device in devices}
+    for copy in copies:
+        _take(room, copy.parts)
+    return room
+
+
+def _take(room: dict[str, int], parts: Iterable[Part]) -> None:
+    for part in parts:
+        if part.device in room:  # one that is lost holds nothing
+            room[part.device] -= part.size_bytes
+
+
+def _reserve(free: dict[str, int], parts: Iterable[Part]) -> None:
+    """Keep what is free for a load that waits for the rest of its room, so that a smaller one does not take it."""
+    for part in parts:
+        free[part.device] = max(min(free[part.device], 0), free[part.device] - part.size_bytes)
+
+
+def _give_back(room: dict[str, int], copy: Copy) -> None:
+    for part in copy.parts:
+        if part.device in room:
+            room[part.device] += part.size_bytes

@@ -1,0 +1,168 @@
+"""Placement: what it promises, tried on thousands of situations."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edif_backend.dispatch.placement import Copy, Device, Need, Part, Plan, plan
+
+TURN_S = 30.0
+NOW = 1000.0
+MODELS = [f"m{number}" for number in range(8)]
+
+Situation = tuple[list[Device], list[Need], list[Copy]]
+
+
+@st.composite
+def situations(draw: st.DrawFn) -> Situation:
+    """Devices, copies that fit on them, and needs of any size."""
+    devices = [Device(f"d{number}", draw(st.integers(0, 100))) for number in range(draw(st.integers(1, 4)))]
+    free = {device.name: device.capacity_bytes for device in devices}
+    copies, needs = [], []
+    for model in draw(st.permutations(MODELS)):
+        if draw(st.booleans()):
+            layers = tuple(draw(st.lists(st.integers(1, 40), max_size=5)))
+            size = sum(layers) or draw(st.integers(1, 120))
+            needs.append(Need(model, size, draw(st.floats(0, NOW)), draw(st.booleans()), layers))
+            continue
+        parts = []
+        for device in draw(st.lists(st.sampled_from(sorted(free)), min_size=1, max_size=2, unique=True)):
+            size = draw(st.integers(0, free[device]))
+            free[device] -= size
+            parts.append(Part(device, size))
+        used = draw(st.floats(900, NOW))
+        flags = [draw(st.booleans()) for _ in range(3)]
+        copies.append(Copy(model, tuple(parts), draw(st.floats(900, used)), used, *flags))
+    return devices, needs, copies
+
+
+def held(devices: list[Device], parts: list[Part]) -> dict[str, int]:
+    sizes = Counter({device.name: 0 for device in devices})
+    for part in parts:
+        sizes[part.device] += part.size_bytes
+    return sizes
+
+
+def decide(situation: Situation) -> Plan:
+    devices, needs, copies = situation
+    return plan(devices, needs, copies, NOW, TURN_S)
+
+
+@given(situations())
+def test_never_over_capacity_not_even_while_one_goes_and_another_comes(situation: Situation) -> None:
+    devices, _, copies = situation
+    decided = decide(situation)
+    parts = [part for copy in copies for part in copy.parts]
+    parts += [part for load in decided.loads.values() for part in load]
+    assert all(held(devices, parts)[device.name] <= device.capacity_bytes for device in devices)
+
+
+@given(situations())
+def test_each_load_is_whole_or_cut_between_layers_one_part_a_device(situation: Situation) -> None:
+    _, needs, _ = situation
+    for model, parts in decide(situation).loads.items():
+        need = next(need for need in needs if need.model == model)
+        assert sum(part.size_bytes for part in parts) == need.size_bytes
+        assert len({part.device for part in parts}) == len(parts)
+        cuts = {sum(need.layers[:number]) for number in range(len(need.layers) + 1)} | {need.size_bytes}
+        assert all(sum(part.size_bytes for part in parts[:number]) in cuts for number in range(1, len(parts) + 1))
+
+
+@given(situations())
+def test_pinned_models_and_those_in_their_turn_stay(situation: Situation) -> None:
+    evicts = set(decide(situation).evicts)
+    for copy in situation[2]:
+        if copy.pinned or copy.leaving or (copy.busy and NOW - copy.loaded_at < TURN_S):
+            assert copy.model not in evicts
+
+
+@given(situations())
+def test_nobody_goes_without_need(situation: Situation) -> None:
+    devices, needs, copies = situation
+    decided = decide(situation)
+    if decided.evicts:
+        # With everybody kept, somebody who waits would not have found a place.
+        kept = plan(devices, needs, [*(c for c in copies if not c.leaving)], NOW, TURN_S)
+        assert set(kept.loads) < {need.model for need in needs} - set(kept.impossible)
+    if not needs:
+        assert decided == Plan()
+
+
+@given(situations())
+def test_a_need_is_loaded_or_impossible_or_waits_for_room(situation: Situation) -> None:
+    devices, needs, copies = situation
+    decided = decide(situation)
+    assert not set(decided.loads) & set(decided.impossible)
+    pinned = [part for copy in copies if copy.pinned and not copy.leaving for part in copy.parts]
+    free = {d.name: d.capacity_bytes - held(devices, pinned)[d.name] for d in devices}
+    for need in needs:
+        if need.model in decided.impossible and not any(other.pinned for other in needs):
+            assert need.size_bytes > max(free.values())
+
+
+@given(st.lists(st.tuples(st.integers(0, 900), st.booleans()), min_size=1, max_size=6, unique_by=lambda c: c[0]))
+def test_the_least_recently_used_of_equals_goes(copies: list[tuple[int, bool]]) -> None:
+    device = [Device("host", 10 * len(copies))]
+    there = [Copy(f"m{used}", (Part("host", 10),), 0, used, pinned) for used, pinned in copies]
+    decided = plan(device, [Need("new", 10, 0)], there, NOW, TURN_S)
+    unpinned = [used for used, pinned in copies if not pinned]
+    assert decided.evicts == ((f"m{min(unpinned)}",) if unpinned else ())
+    assert decided.impossible == ({} if unpinned else {"new": 0})
+    assert decided.loads == {}
+
+
+def test_several_models_share_a_device_and_the_fullest_that_suffices_is_taken() -> None:
+    devices = [Device("a", 100), Device("b", 50)]
+    needs = [Need("x", 30, 1), Need("y", 20, 2), Need("z", 90, 3)]
+    assert plan(devices, needs, [], NOW, TURN_S).loads == {
+        "x": (Part("b", 30),),
+        "y": (Part("b", 20),),
+        "z": (Part("a", 90),),
+    }
+
+
+def test_one_model_goes_over_several_devices_by_layers() -> None:
+    devices = [Device("a", 50), Device("b", 70), Device("c", 40)]
+    fits, too_large = Need("fits", 120, 0, layers=(30,) * 4), Need("large", 150, 0, layers=(30,) * 5)
+    decided = plan(devices, [fits], [], NOW, TURN_S)
+    assert decided.loads == {"fits": (Part("b", 60), Part("a", 30), Part("c", 30))}
+    assert plan(devices, [too_large], [], NOW, TURN_S).impossible == {"large": 160}
+
+
+def test_room_that_somebody_waits_for_is_not_given_to_a_smaller_one() -> None:
+    old = Copy("old", (Part("host", 60),), 0, 0, leaving=True)
+    needs = [Need("large", 90, 1), Need("small", 40, 2)]
+    assert plan([Device("host", 100)], needs, [old], NOW, TURN_S) == Plan()
+
+
+@pytest.mark.parametrize("turn_s", [10.0, 30.0])
+def test_two_models_larger_together_than_the_device_take_turns(turn_s: float) -> None:
+    """Both always have work; loading takes four seconds, a job that still runs when a model is to go takes two."""
+    device = [Device("host", 100)]
+    loaded: dict[str, Copy] = {}
+    since = {"a": 0.0, "b": 0.5}
+    free_at: dict[str, float] = {}
+    served: Counter[str] = Counter()
+    changes = 0
+    for second in range(1000):
+        now = float(second)
+        for model in [model for model, at in free_at.items() if at <= now]:
+            del loaded[model], free_at[model]
+            since[model] = now
+        needs = [Need(model, 60, since[model]) for model in "ab" if model not in loaded]
+        decided = plan(device, needs, list(loaded.values()), now, turn_s)
+        for model in decided.evicts:
+            free_at[model] = now + 2
+            old = loaded[model]
+            loaded[model] = Copy(model, old.parts, old.loaded_at, old.used_at, busy=True, leaving=True)
+        for model, parts in decided.loads.items():
+            loaded[model] = Copy(model, parts, now + 4, now + 4, busy=True)
+            changes += 1
+        served.update(model for model, copy in loaded.items() if not copy.leaving and copy.loaded_at <= now)
+    assert abs(served["a"] - served["b"]) <= turn_s + 10
+    assert sum(served.values()) >= 1000 * turn_s / (turn_s + 10)
+    assert 1000 / (turn_s + 10) <= changes <= 1000 / turn_s + 1
