@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import socket
 import sys
 import time
 import traceback
+from types import ModuleType
 from typing import Any, TextIO, cast
 
 import nnsight
+import numpy as np
 import torch
+from cloudpickle.cloudpickle import _DYNAMIC_CLASS_TRACKER_BY_CLASS  # type: ignore[import-untyped]
 from nnsight.schema.request import RequestModel
-from nnsight.tracing.backend import Backend
-from nnsight.tracing.tracer import Tracer, _saves, dec, inc
+from nnsight.tracing.tracer import _saves, dec, inc
 
 from edif_backend.executors import frames, packing
 from edif_backend.executors.frames import Kind
@@ -28,24 +31,10 @@ _PAYLOAD_BYTES = 1 << 34
 _LINE_CHARACTERS = 16_384
 _OURS = (os.path.dirname(os.path.abspath(__file__)), os.path.dirname(nnsight.__file__))
 _INSTALLED = tuple({os.path.dirname(os.__file__), *(path for path in sys.path if "-packages" in path)})
-
-
-def warm_up(model: nnsight.TransformersModel) -> None:
-    """Run one job from payload to packed result, so that whatever torch and nnsight do once is done before any fork."""
-    sample = _Sample()
-    with model.trace(torch.tensor([[0, 1, 2, 3]]), backend=sample):
-        logits = model.output.logits.save()  # noqa: F841 - found by its name on the way back
-    for compress in (False, True):
-        packing.pack(run(model, sample.payload, False, model._remoteable_get_env()), compress, lambda piece: None)
-
-
-class _Sample(Backend):
-    """Keeps a trace's payload instead of running it."""
-
-    payload = b""
-
-    def __call__(self, tracer: Tracer) -> None:
-        self.payload = RequestModel.serialize(tracer)
+#: How the frame of a function that was sent along is named: ``[function:line] path on the client``.
+_SENT = re.compile(r"^\[[^\]]*\] ")
+_CLIENTS_PACKAGES = re.compile(r"[/\\](site|dist)-packages[/\\]")
+_CAUSE = "The above exception was the direct cause of the following exception:"
 
 
 def serve(sock: socket.socket, model: nnsight.TransformersModel, threads: int) -> None:
@@ -93,6 +82,8 @@ def run(model: nnsight.TransformersModel, payload: bytes, compress: bool, env: d
         tracer = RequestModel.deserialize(payload, model._remoteable_persistent_objects(), compress=compress)
     except Exception as error:
         raise Unreadable(_unreadable(error)) from error
+    _name_classes()
+    _draw_seeds()
     model._remoteable_set_env(env)
     # As nnsight's own Tracer.__exit__ does: saves are recorded between inc and dec, by identity.
     inc()
@@ -102,6 +93,23 @@ def run(model: nnsight.TransformersModel, payload: bytes, compress: bool, env: d
         return {name: value for name, value in tracer.info.frame.f_locals.items() if id(value) in saves}
     finally:
         dec()
+
+
+def _name_classes() -> None:
+    """Let the classes that were sent along be found under their own names, so that instances of them can be saved.
+
+    Results are pickled by reference; the client has these classes, but the fork lacks the module they come from.
+    """
+    for kind in list(_DYNAMIC_CLASS_TRACKER_BY_CLASS):
+        if "." not in kind.__qualname__:
+            home = sys.modules.setdefault(kind.__module__, ModuleType(kind.__module__))
+            setattr(home, kind.__name__, kind)
+
+
+def _draw_seeds() -> None:
+    """Start every job at a random state of its own: forks would all draw the numbers of their zygote."""
+    torch.seed()
+    np.random.seed()
 
 
 def describe(error: BaseException) -> str:
@@ -117,10 +125,18 @@ def describe(error: BaseException) -> str:
 
 def _user_traceback(error: BaseException) -> str:
     """The traceback without our frames, nnsight's and installed packages', as long as a frame of the user's is left."""
+    above, error.__cause__ = error.__cause__, None  # taken off: causes may go round in a circle
+    cause = f"{_user_traceback(above)}\n\n{_CAUSE}\n\n" if above else ""
     entries = [entry for entry in traceback.extract_tb(error.__traceback__) if not entry.filename.startswith(_OURS)]
-    own = [entry for entry in entries if not entry.filename.startswith((*_INSTALLED, "<frozen"))]
+    for entry in entries:
+        entry.filename = _SENT.sub("", entry.filename)
+    own = [entry for entry in entries if not _installed(entry.filename)]
     lines = ["Traceback (most recent call last):\n", *traceback.format_list(own or entries)]
-    return "".join([*lines, *traceback.format_exception_only(error)]).rstrip()
+    return cause + "".join([*lines, *traceback.format_exception_only(error)]).rstrip()
+
+
+def _installed(filename: str) -> bool:
+    return filename.startswith((*_INSTALLED, "<frozen")) or _CLIENTS_PACKAGES.search(filename) is not None
 
 
 def _unreadable(error: Exception) -> str:
