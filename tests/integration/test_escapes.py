@@ -1,0 +1,285 @@
+"""The escape suite: each attempt is a job in the jail, where it must fail, and a plain process, where it must work.
+
+After each, the replica's side is there and the next user's job is right.  Needs bubblewrap; no Ray, no gateway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import nnsight
+import pytest
+import pytest_asyncio
+import torch
+from nnsight import TransformersModel
+from nnsight.schema.request import RequestModel
+from tests.escapes import attempts, bombs, files, kernel_calls, neighbours, network
+from tests.escapes.attempts import Attempt, Scene
+
+from edif_backend.errors import ExecutorLost, JobFailed, UserCodeFailed
+from edif_backend.executors import jail
+from edif_backend.executors.pool import ExecutorPool, Limits
+from edif_backend.models.catalogue import TINY_ID, ModelEntry
+from edif_backend.models.snapshots import Snapshot, prepare
+
+ATTEMPTS = [*neighbours.ATTEMPTS, *files.ATTEMPTS, *network.ATTEMPTS, *kernel_calls.ATTEMPTS, *bombs.ATTEMPTS]
+ENTRY = ModelEntry(id=TINY_ID, title="tiny", source="tiny", repo=TINY_ID)
+LIMITS = Limits(seconds=20, result_bytes=1 << 20, memory_bytes=2 << 30, tmp_bytes=16 << 20, threads=1)
+
+#: What user code travels in, and what the control reads: by value, for neither has this folder.
+for module in (attempts, bombs, files, kernel_calls, neighbours, network, sys.modules[__name__]):
+    nnsight.register(module)
+    cloudpickle.register_pickle_by_value(module)
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.fixture(scope="module")
+def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
+    return prepare(ENTRY, tmp_path_factory.mktemp("models"), lambda _: None)
+
+
+@pytest.fixture(scope="module")
+def model(snapshot: Snapshot) -> TransformersModel:
+    return TransformersModel(str(snapshot.folder), task="text-generation")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def pool(snapshot: Snapshot) -> AsyncIterator[ExecutorPool]:
+    executors = ExecutorPool(ENTRY.model_dump(mode="json"), Path(snapshot.folder), LIMITS, ready=1)
+    await executors.start(lambda _: None)
+    yield executors
+    await executors.stop()
+
+
+@pytest.fixture(scope="module")
+def scene(snapshot: Snapshot, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    """Those that the attempts are aimed at; all of them are there while the suite runs."""
+    folder = tmp_path_factory.mktemp("scene")
+    for name in ("secret", "jobs.sqlite"):
+        (folder / name).write_text("a secret of another user")
+    shared = Path(f"/dev/shm/edif-escapes-{os.getpid()}")
+    shared.write_text("secret")
+    with ExitStack() as stack:
+        stack.callback(shared.unlink)
+        victim = subprocess.Popen(["/bin/sleep", "600"], env={"VICTIMS_KEY": "1"})
+        stack.callback(victim.wait)
+        stack.callback(victim.kill)
+        abstract = f"\0edif-escapes-{os.getpid()}"
+        listening = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(2)]
+        for sock, address in zip(listening, (str(folder / "socket"), abstract), strict=True):
+            sock.bind(address)
+            sock.listen(64)
+        server = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=64))
+        yield {
+            "secret": str(folder / "secret"),
+            "database": str(folder / "jobs.sqlite"),
+            "home": str(folder),
+            "model_file": str(next(Path(snapshot.folder).glob("*.safetensors"))),
+            "shared_memory": str(shared),
+            "victim": victim.pid,
+            "unix": str(folder / "socket"),
+            "abstract": abstract,
+            "port": server.getsockname()[1],
+        }
+
+
+class Outside:
+    """The control's process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.count = 0
+        environment = {**os.environ, "THE_OPERATORS_SECRET": "1", "PYTHONPATH": ""}
+        script = Path(attempts.__file__).with_name("outside.py")
+        with open(os.devnull) as inherited:
+            self.process = subprocess.Popen(
+                [sys.executable, str(script)],
+                pass_fds=[inherited.fileno()],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=environment,
+                text=True,
+            )
+
+    def works(self, codes: list[Callable[[Scene], Any]], scene: Scene) -> bool:
+        """Whether the last of these, run one after the other, gives something true."""
+        self.count += 1
+        path = self.folder / f"{self.count}.attempt"
+        path.write_bytes(cloudpickle.dumps((codes, scene)))
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write(f"{path}\n")
+        self.process.stdin.flush()
+        assert self.process.stdout.readline() == "done\n"
+        return path.with_suffix(".worked").exists()
+
+
+@pytest.fixture(scope="module")
+def outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outside]:
+    control = Outside(tmp_path_factory.mktemp("outside"))
+    yield control
+    assert control.process.stdin
+    assert control.process.stdout
+    control.process.stdin.close()
+    control.process.wait()
+    control.process.stdout.close()
+
+
+class Capture:
+    """A backend of nnsight that keeps the payload instead of sending it."""
+
+    def __init__(self) -> None:
+        self.payload = b""
+
+    def __call__(self, tracer: Any) -> None:
+        self.payload = RequestModel.serialize(tracer)
+
+
+class Kept:
+    """A result that is kept in memory."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    async def write(self, data: bytes) -> None:
+        self.data += data
+
+
+async def run(
+    pool: ExecutorPool, model: TransformersModel, code: Callable[[], Any], said: list[str] | None = None
+) -> Any:
+    """What ``code`` gives when it runs as a job."""
+    capture = Capture()
+    with model.trace(torch.tensor([[0, 1, 2]]), backend=capture):
+        answer = code().save()  # noqa: F841 - read on the far side
+    sink = Kept()
+    lines = [] if said is None else said
+    await pool.run(compress=False, env={}, payload=capture.payload, sink=sink, started=lambda: None, said=lines.append)
+    return torch.load(io.BytesIO(sink.data), weights_only=False)["answer"]
+
+
+async def in_the_jail(pool: ExecutorPool, model: TransformersModel, attempt: Attempt, scene: Scene) -> Any:
+    came = None
+    for code in [attempt.code, *([attempt.then] if attempt.then else [])]:
+        try:
+            came = await run(pool, model, lambda code=code: code(scene) or 0)
+        except JobFailed:
+            came = None
+    return came
+
+
+@pytest.mark.parametrize("attempt", ATTEMPTS, ids=str)
+async def test_nothing_gets_out(
+    pool: ExecutorPool, model: TransformersModel, outside: Outside, scene: Scene, attempt: Attempt
+) -> None:
+    if os.getuid() == 0 or not attempt.needs_root:
+        codes = [attempt.code, *([attempt.then] if attempt.then else [])]
+        assert await asyncio.to_thread(outside.works, codes, scene), "the control: it does not work outside either"
+    assert not await in_the_jail(pool, model, attempt, scene)
+    assert await run(pool, model, lambda: 42) == 42
+    assert pool.alive
+
+
+async def test_there_are_as_many_as_promised() -> None:
+    assert len(ATTEMPTS) >= 100
+    assert len({attempt.name for attempt in ATTEMPTS}) == len(ATTEMPTS)
+
+
+async def test_all_layers_stand_here() -> None:
+    layers = await asyncio.to_thread(jail.trial)
+    assert layers.enough
+    assert layers.processes_counted
+
+
+def speak(raw: bytes, times: int = 1, end: bool = True) -> int:
+    """User code that writes to the replica itself, past everything that should."""
+    import os
+    import socket as sockets
+    import stat
+
+    for number in range(3, 256):
+        try:
+            if stat.S_ISSOCK(os.fstat(number).st_mode):
+                break
+        except OSError:
+            continue
+    sock = sockets.socket(fileno=number)
+    for _ in range(times):
+        sock.sendall(raw)
+    if end:
+        os._exit(0)
+    sock.detach()
+    return 1
+
+
+def frame(kind: int, body: bytes = b"", length: int | None = None, magic: bytes = b"eDIF") -> bytes:
+    import struct
+
+    return struct.pack("!4sBxxxQ", magic, kind, len(body) if length is None else length) + body
+
+
+FORGED: dict[str, bytes] = {
+    "a length of all there is": frame(5, b"x", length=2**64 - 1),
+    "a length just over the limit": frame(4, b"x", length=(1 << 20) + 1),
+    "a frame that never ends": frame(5, b"x", length=1 << 20),
+    "half a header": b"eDIF\5",
+    "another protocol": frame(5, b"x", magic=b"HTTP"),
+    "a kind that is not": frame(250),
+    "a frame of the zygote's": frame(9, b'{"pid": 1}'),
+    "a frame of the replica's": frame(13, b'{"pid": 1}'),
+    "that the model is ready": frame(12, b'{"parameters": 1}'),
+    "a job for another": frame(1, b'{"compress": false, "env": {}}'),
+    "an end that is not JSON": frame(6, b"\x80\x04."),
+    "an end that is a list": frame(6, b"[]"),
+    "an end nested too deeply": frame(6, b"[" * 200_000),
+    "a number of too many digits": frame(6, b'{"result_bytes": ' + b"9" * 10_000 + b"}"),
+    "starting twice": frame(3) * 2,
+}
+
+
+@pytest.mark.parametrize("forged", FORGED)
+async def test_forged_frames_end_their_own_job_alone(pool: ExecutorPool, model: TransformersModel, forged: str) -> None:
+    raw = FORGED[forged]
+    with pytest.raises(ExecutorLost):
+        await run(pool, model, lambda: speak(raw))
+    assert await run(pool, model, lambda: 42) == 42
+
+
+async def test_the_control_of_forged_frames_one_in_good_form_arrives(
+    pool: ExecutorPool, model: TransformersModel
+) -> None:
+    said: list[str] = []
+    raw = frame(4, b"forged \x1b]0;title\x07\x1b[2J")
+    assert await run(pool, model, lambda: speak(raw, end=False), said) == 1
+    assert said == ["forged "]
+
+
+async def test_a_forged_failure_is_shown_as_text(pool: ExecutorPool, model: TransformersModel) -> None:
+    raw = frame(7, b'{"description": "\\ud800 \\u001b[2J \\u202e", "code": "ok", "result": "results/of-another"}')
+    with pytest.raises(UserCodeFailed) as caught:
+        await run(pool, model, lambda: speak(raw))
+    assert str(caught.value) == "?  \N{REPLACEMENT CHARACTER}"
+
+
+async def test_a_forged_end_gives_nothing_but_ones_own_bytes(pool: ExecutorPool, model: TransformersModel) -> None:
+    raw = frame(5, b"mine") + frame(6, b'{"result_bytes": 99, "result": "results/1-1", "seconds": {"run": Infinity}}')
+    capture, sink = Capture(), Kept()
+    with model.trace(torch.tensor([[0, 1, 2]]), backend=capture):
+        answer = speak(raw).save()  # noqa: F841 - read on the far side
+    done = await pool.run(
+        compress=False, env={}, payload=capture.payload, sink=sink, started=lambda: None, said=lambda _: None
+    )
+    assert sink.data == b"mine"
+    assert done.result_bytes == 4
+    assert set(done.seconds) == {"executor"}
