@@ -7,19 +7,19 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from sqlalchemy import delete
 
 from edif_backend.jobs import Jobs, Submission, schema
 from edif_protocol.wire import FINAL_STATES, LOG, WAITING_STATES, State
 
-ATTEMPTS = 3
+ATTEMPTS = 2  # few, so that they are used up
 LEASE_S = 10
 CLAIMED = {State.DISPATCHED, State.RUNNING}
 
 models = st.sampled_from(["edif/tiny-gpt2", "another/model"])
 workers = st.sampled_from(["dispatcher", "another"])
-numbers = st.integers(0, 5)
+numbers = st.integers(0, 4)
 attempts = st.integers(1, ATTEMPTS)
 
 
@@ -53,6 +53,11 @@ class JobsMachine(RuleBasedStateMachine):
     def _empty(change) -> None:
         change.run(delete(schema.events))
         change.run(delete(schema.jobs))
+
+    @initialize()
+    def some_jobs_wait(self) -> None:
+        for number in range(3):
+            self.submit(number, "edif/tiny-gpt2")
 
     def move(self, twin: Twin, state: State, description: str = "") -> None:
         twin.state, twin.description = state, description
@@ -117,10 +122,13 @@ class JobsMachine(RuleBasedStateMachine):
         if twin:
             self.move(twin, State.ERROR)
 
-    @rule(number=numbers, worker=workers, attempt=attempts)
-    def requeue(self, number: int, worker: str, attempt: int) -> None:
-        self.jobs.requeue(f"{number:032d}", worker, attempt, "back", ATTEMPTS)
-        if twin := self.held(number, worker, attempt):
+    @rule(pick=numbers)
+    def requeue(self, pick: int) -> None:
+        claimed = [twin for twin in self.twins.values() if twin.state in CLAIMED]
+        if claimed:
+            twin = claimed[pick % len(claimed)]
+            self.jobs.requeue(twin.id, "nobody", twin.attempt, "back", ATTEMPTS)  # changes nothing
+            self.jobs.requeue(twin.id, twin.worker, twin.attempt, "back", ATTEMPTS)
             self.put_back(twin)
 
     @rule(worker=st.none() | workers)
@@ -178,7 +186,7 @@ def test_any_order_of_calls_is_as_the_model_says(jobs: Jobs, clock) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=20,
+            max_examples=60,
             stateful_step_count=30,
             deadline=None,
             derandomize=True,

@@ -68,8 +68,8 @@ class Change:
 
     def write_events(self) -> None:
         """Write down what was noted, in its order."""
-        for event in self._events:
-            self._connection.execute(_EVENT, event)
+        if self._events:
+            self._connection.execute(_EVENT, self._events)
 
 
 class Database(ABC):

@@ -10,11 +10,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from typing import Any, Generic, TypeVar, cast
 
 import psycopg
 import structlog
-from sqlalchemy import URL, Connection, Executable, NullPool, create_engine, text
+from sqlalchemy import URL, Connection, Executable, NullPool, TextClause, create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, ProgrammingError, SQLAlchemyError
 
@@ -36,10 +37,7 @@ _PAUSES_S = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 2.0, 2.0, 3.0)
 _EVENTS_LOCK = 0x65444946_0001
 _UPGRADE_LOCK = 0x65444946_0002
 
-_EVENTS_IN_ORDER = text(f"SELECT pg_advisory_xact_lock({_EVENTS_LOCK})")
-_ID = text("SELECT CAST(pg_current_xact_id() AS text)")
 _FATE = text("SELECT pg_xact_status(CAST(:id AS xid8))")
-_RING = text("SELECT pg_notify(:channel, '')")
 
 #: A process that was stopped in a transaction must not stop all others: the server ends such a transaction.
 _GUARDS = "SET idle_in_transaction_session_timeout = '10s'; SET statement_timeout = '10s'"
@@ -126,7 +124,7 @@ class PostgresDatabase(Database):
 class _Attempt(Generic[T]):
     """One change, tried until its fate is known."""
 
-    def __init__(self, work: Callable[[Change], T], ring: Sequence[str]) -> None:
+    def __init__(self, work: Callable[[Change], T], ring: tuple[str, ...]) -> None:
         self._work = work
         self._ring = ring
         self._committing: str | None = None  #: id of a transaction whose commit was sent and not answered
@@ -139,12 +137,8 @@ class _Attempt(Generic[T]):
         try:
             change = Change(connection)
             answer = self._answer = self._work(change)
-            for role in self._ring:
-                connection.execute(_RING, {"channel": ChannelBell.channel(role)})
-            id = connection.execute(_ID).scalar_one()
-            if change.has_events:
-                connection.execute(_EVENTS_IN_ORDER)
-                change.write_events()
+            id = connection.execute(_seal(self._ring, change.has_events)).scalar_one()
+            change.write_events()
         except BaseException:
             with suppress(SQLAlchemyError):  # a lost connection has undone it
                 connection.exec_driver_sql("ROLLBACK")
@@ -160,6 +154,13 @@ class _Attempt(Generic[T]):
                 self._committing = None
                 return bool(fate == "committed")
             time.sleep(0.01)
+
+
+@cache
+def _seal(ring: tuple[str, ...], events: bool) -> TextClause:
+    """The transaction's id; at its commit the bells ring, and until then nobody else writes events."""
+    calls = ["CAST(pg_current_xact_id() AS text)", *(f"pg_notify('{ChannelBell.channel(role)}', '')" for role in ring)]
+    return text(f"SELECT {', '.join([*calls, *[f'pg_advisory_xact_lock({_EVENTS_LOCK})'] * events])}")
 
 
 def _parsed(url: str) -> URL:
