@@ -1,8 +1,9 @@
 """``edif bench results``: large results made, sent and loaded; the transfer against plain HTTP; memory on the way.
 
 Runs against the installation that is up.  Every result is random float32 values, made inside the job, which no
-compression shrinks.  "Plain HTTP" is Python's own file server on the same bytes, read with the same loop; it takes
-turns with the gateway.  The memory of gateway and replica is sampled while a result is on its way.
+compression shrinks.  "Local" makes, saves, loads and sums up the same tensor in one process; "plain HTTP" is Python's
+own file server on the same bytes, read with the same loop.  All take turns.  The memory of gateway and replica is
+sampled while results are on their way.
 """
 
 from __future__ import annotations
@@ -108,6 +109,19 @@ def made(model: TransformersModel, kind: type[RemoteBackend], key: str, megabyte
     return seconds, float(backend.meta["seconds"]["run"]), jobs[-1]
 
 
+def local(folder: Path, megabytes: int) -> float:
+    """Seconds to make, save, load and sum up the same tensor in this process alone."""
+    values = megabytes * MB // 4
+    file = folder / f"bench-{os.getpid()}"
+    began = time.perf_counter()
+    base = torch.randn(1_000_000)
+    torch.save({"big": base.repeat(values // 1_000_000 + 1)[:values].clone()}, file)
+    float(torch.load(file, mmap=True)["big"].sum())
+    seconds = time.perf_counter() - began
+    file.unlink()
+    return seconds
+
+
 def transfer(url: str) -> float:
     """Seconds to read everything behind ``url``."""
     buffer = memoryview(bytearray(1 << 20))
@@ -135,9 +149,10 @@ def plain_http(folder: Path) -> Iterator[str]:
 def measure(installation: Installation, model: TransformersModel, key: str, megabytes: int) -> dict[str, Any]:
     """Figures of one size."""
     clients = {"edif": EdifBackend, "stock": RemoteBackend}
-    taken: dict[str, list[float]] = {name: [] for name in (*clients, "gateway", "plain HTTP", "run")}
+    taken: dict[str, list[float]] = {name: [] for name in (*clients, "local", "gateway", "plain HTTP", "run")}
     with Memory(servers(installation)) as memory:
         for _ in range(REPEATS):
+            taken["local"].append(local(installation.home, megabytes))
             for name, kind in clients.items():
                 seconds, ran, job = made(model, kind, key, megabytes)
                 taken[name].append(seconds)
@@ -153,6 +168,8 @@ def measure(installation: Installation, model: TransformersModel, key: str, mega
         "megabytes": megabytes,
         "edif_mb_per_s": speeds["edif"],
         "stock_mb_per_s": speeds["stock"],
+        "local_mb_per_s": speeds["local"],
+        "edif_to_local": round(speeds["edif"] / speeds["local"], 2),
         "gateway_mb_per_s": speeds["gateway"],
         "plain_http_mb_per_s": speeds["plain HTTP"],
         "transfer_ratio": round(speeds["gateway"] / speeds["plain HTTP"], 2),
