@@ -285,7 +285,7 @@ def wrong_key(model, remote):
 def unknown_model(model, remote):
     before, model.repo_id = model.repo_id, "edif/no-such-model"
     try:
-        refused(model, '"edif/no-such-model" is not served here. Models served here: ', by=Exception)
+        refused(model, '"edif/no-such-model" is not served here. ', by=Exception)
     finally:
         model.repo_id = before
 
