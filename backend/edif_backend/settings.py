@@ -57,6 +57,12 @@ class BackendSettings(TomlSettings):
     lease_s: float = Field(default=15.0, description="a claimed job whose dispatcher is silent this long is requeued")
 
     # -- replicas and executors -----------------------------------------------
+    model_memory_bytes: int = Field(
+        default=0, description="memory that loaded models may take together; 0: seven tenths of the machine's"
+    )
+    model_turn_s: float = Field(
+        default=30.0, description="how long a model that has work is left loaded when another waits for its memory"
+    )
     accept_weak_jail: bool = Field(
         default=False, description="run user code where the kernel has neither Landlock nor seccomp: for trusted users"
     )

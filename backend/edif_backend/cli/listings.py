@@ -1,4 +1,4 @@
-"""``edif models``, ``jobs`` and ``pids``: what there is, as a table or as JSON.
+"""``edif jobs`` and ``edif pids``: what there is, as a table or as JSON.
 
 Registered by :mod:`edif_backend.cli.main`; runs in the operator's shell.
 """
@@ -15,43 +15,8 @@ import typer
 from edif_backend.cli.console import AsJson, duration, mebibytes, show_json, show_table
 from edif_backend.cli.located import find_installation
 from edif_backend.cli.processes import members
-from edif_backend.cli.readiness import gateway_status
 from edif_backend.jobs import Job, open_jobs
-from edif_backend.models.catalogue import Catalogue, ModelEntry
 from edif_backend.settings import BackendSettings
-
-
-def models(as_json: AsJson = False) -> None:
-    """The models of the catalogue and, while the workbench runs, their states."""
-    installation = find_installation()
-    answer = gateway_status(installation)
-    if answer is None:
-        records = [_from_catalogue(entry) for entry in Catalogue.load(installation.models_file).entries]
-    else:
-        records = [_from_gateway(name, model) for name, model in answer["deployments"].items()]
-    if as_json:
-        show_json(records)
-        return
-    columns = ("Model", "State", "Type", "Pinned", "Title")
-    rows = [(r["id"], r["state"], r["dtype"], "yes" if r["pinned"] else "", r["title"]) for r in records]
-    show_table(columns, rows, f"There is no model in {installation.models_file}.")
-
-
-def _from_catalogue(entry: ModelEntry) -> dict[str, Any]:
-    return {
-        "id": entry.id,
-        "state": "NOT_RUNNING",
-        "replicas": 0,
-        "dtype": entry.dtype,
-        "pinned": entry.pinned,
-        "purpose": entry.purpose,
-        "title": entry.title,
-    }
-
-
-def _from_gateway(name: str, model: dict[str, Any]) -> dict[str, Any]:
-    kept = ("replicas", "dtype", "pinned", "purpose", "title")
-    return {"id": name, "state": model["application_state"], **{key: model[key] for key in kept}}
 
 
 def jobs(

@@ -14,7 +14,7 @@ from edif_backend import logs
 from edif_backend.dispatch.dispatcher import Dispatcher
 from edif_backend.dispatch.sweeping import sweep_often
 from edif_backend.jobs import open_jobs
-from edif_backend.models.catalogue import Catalogue
+from edif_backend.models.live import LiveCatalogue
 from edif_backend.replicas.fleet import Fleet
 from edif_backend.settings import BackendSettings
 from edif_protocol.installation import Installation
@@ -27,9 +27,9 @@ async def dispatch(installation: Installation, settings: BackendSettings) -> Non
     fleet = Fleet(installation, settings)
     fleet.connect(f"{installation.host}:{installation.ports['ray']}")
     jobs = open_jobs(installation.jobs_database, installation.run_dir / "bells", url=settings.database_url)
-    catalogue = Catalogue.load(installation.models_file)
+    catalogue = LiveCatalogue(installation.models_file)
     with jobs.bell("dispatcher") as bell:
-        work = asyncio.create_task(Dispatcher(NAME, jobs, catalogue, fleet, settings).run(bell))
+        work = asyncio.create_task(Dispatcher(NAME, jobs, catalogue, fleet, settings, installation).run(bell))
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, work.cancel)
         sweeping = asyncio.create_task(sweep_often(installation, jobs, settings))
         with contextlib.suppress(asyncio.CancelledError):

@@ -1,6 +1,6 @@
 """The dispatcher: claims waiting jobs, has their models loaded, hands each job to a replica, writes down how it ended.
 
-One loop: *renew leases, requeue what was lost, load what is waited for, claim what can run*, then wait for the bell.
+One loop: *renew leases, requeue what was lost, tend the models, claim what can run*, then wait for the bell.
 Everything it knows that matters is in the jobs table, so it may die at any moment and start again.
 """
 
@@ -13,35 +13,43 @@ from typing import Any
 
 import structlog
 
-from edif_backend.errors import ModelUnusable, ReplicaLost, SetupFailed
+from edif_backend.dispatch.residents import Residents
+from edif_backend.errors import ReplicaLost
 from edif_backend.jobs import Bell, Job, Jobs
-from edif_backend.models.catalogue import Catalogue, ModelEntry
+from edif_backend.models.live import LiveCatalogue
+from edif_backend.models.orders import Orders
 from edif_backend.replicas.call import Call, Outcome
 from edif_backend.replicas.fleet import Fleet
 from edif_backend.settings import BackendSettings
-from edif_protocol.wire import State
+from edif_protocol.installation import Installation
 
 log = structlog.get_logger(__name__)
 
-#: A model that could not be loaded is tried again, for jobs that come later, after this long.
-_RETRY_S = 30.0
-
 
 class Dispatcher:
-    """The loop, its running jobs and its loading models.
+    """The loop and its running jobs.
 
     Args:
         name: of this dispatcher; a new process of the same name takes over what the old one had claimed.
     """
 
-    def __init__(self, name: str, jobs: Jobs, catalogue: Catalogue, fleet: Fleet, settings: BackendSettings) -> None:
+    def __init__(
+        self,
+        name: str,
+        jobs: Jobs,
+        catalogue: LiveCatalogue,
+        fleet: Fleet,
+        settings: BackendSettings,
+        installation: Installation,
+    ) -> None:
         self._name = name
         self._jobs = jobs
         self._fleet = fleet
         self._settings = settings
-        self._entries = {entry.id: entry for entry in catalogue.entries}
-        self._loading: dict[str, asyncio.Task[None]] = {}
-        self._failed_at: dict[str, float] = {}
+        orders, models_dir = Orders(installation.orders_dir), installation.models_dir
+        self._residents = Residents(
+            jobs, catalogue, fleet, settings, models_dir, orders, spawn=self._spawn, turn=self._turn
+        )
         self._running: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._checked_at = jobs.now()
@@ -53,8 +61,7 @@ class Dispatcher:
             ConnectionError: the Ray cluster is gone.
         """
         self._jobs.requeue_lost(self._settings.job_attempts, worker=self._name)
-        for entry in self._entries.values():
-            self._jobs.deploy(entry.id, "NOT_STARTED", "", 0)
+        self._residents.start()
         while True:
             self._jobs.renew(self._name, self._settings.lease_s)
             self._jobs.requeue_lost(self._settings.job_attempts)
@@ -72,46 +79,14 @@ class Dispatcher:
 
     def _turn(self) -> None:
         waiting = self._jobs.waiting()
-        for model in waiting.keys() - self._entries.keys():
-            self._jobs.refuse_waiting(model, f"The model {model} is not served any more.", {"code": "model-unknown"})
-        for id, entry in self._entries.items():
-            if (id in waiting or entry.pinned) and not self._fleet.loaded(id) and id not in self._loading:
-                self._load(entry)
-        free = {id: self._settings.slots - self._running[id] for id in waiting if self._fleet.loaded(id)}
+        self._residents.tend(waiting, self._running)
+        free = {id: self._settings.slots - self._running[id] for id in waiting if self._residents.serving(id)}
         for job in self._jobs.claim(
             self._name, {id: slots for id, slots in free.items() if slots > 0}, self._settings.lease_s
         ):
             self._running[job.model] += 1
+            self._residents.used(job.model)
             self._spawn(self._run(job))
-
-    # -- models ---------------------------------------------------------------
-
-    def _load(self, entry: ModelEntry) -> None:
-        if self._jobs.now() - self._failed_at.get(entry.id, 0.0) < _RETRY_S and entry.id not in self._jobs.waiting():
-            return
-        self._jobs.deploying(entry.id, State.PROVISIONING, f"{entry.id} is not loaded; a place for it is made.")
-        self._jobs.deploy(entry.id, "DEPLOYING", "Starting.", 0)
-        self._loading[entry.id] = self._spawn(self._load_now(entry))
-
-    async def _load_now(self, entry: ModelEntry) -> None:
-        try:
-            await self._fleet.start(entry)
-        except (ModelUnusable, SetupFailed) as error:
-            log.error("model cannot be loaded", model=entry.id, reason=str(error))
-            self._failed_at[entry.id] = self._jobs.now()
-            self._jobs.deploy(entry.id, "UNHEALTHY", str(error), 0)
-            self._jobs.refuse_waiting(entry.id, f"{entry.id} cannot be loaded: {error}", {"code": error.code})
-        except ReplicaLost as error:
-            log.warning("replica lost while loading", model=entry.id)
-            self._jobs.deploy(entry.id, "DEPLOYING", str(error), 0)
-            await asyncio.sleep(1.0)  # one that dies at once must not be started in a tight circle
-        else:
-            self._failed_at.pop(entry.id, None)
-            self._jobs.deploying(entry.id, State.QUEUED, "The model is loaded; waiting for a free slot.")
-            self._jobs.deploy(entry.id, "RUNNING", "", 1)
-        finally:
-            del self._loading[entry.id]
-            self._turn()
 
     # -- jobs -----------------------------------------------------------------
 
@@ -124,6 +99,7 @@ class Dispatcher:
             outcome = Outcome(error.code, str(error), requeue=True)
         finally:
             self._running[job.model] -= 1
+            self._residents.used(job.model)
         self._write_down(job, outcome)
         self._turn()
 

@@ -19,7 +19,7 @@ from edif_backend.gateway.mirror import mirror_routes
 from edif_backend.gateway.parts import Parts
 from edif_backend.gateway.sessions import Sessions
 from edif_backend.jobs import open_jobs
-from edif_backend.models.catalogue import Catalogue
+from edif_backend.models.live import LiveCatalogue
 from edif_backend.objects import open_objects
 from edif_backend.objects.links import Links
 from edif_backend.settings import BackendSettings
@@ -30,7 +30,7 @@ _FORM_OVERHEAD_BYTES = 64 * 1024  # multipart borders and the envelope, on top o
 
 def create_app(installation: Installation, settings: BackendSettings) -> FastAPI:
     """The gateway of one installation, ready for uvicorn."""
-    catalogue = Catalogue.load(installation.models_file)
+    catalogue = LiveCatalogue(installation.models_file)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -73,8 +73,6 @@ class _Shelf:
         self._catalogue = catalogue
         self._models_dir = models_dir
         self._allow_redirect = allow_redirect
-        ours = (entry.id for entry in catalogue.entries if entry.source != "hub")
-        self._own_owners = {name.partition("/")[0].casefold() for name in ours}
 
     def answer(self, path: str, request: Request) -> Response:
         """Answer a GET or HEAD of ``path``; raises _Refusal."""
@@ -98,10 +96,15 @@ class _Shelf:
 
     def _elsewhere(self, path: str, request: Request, sentence: str, owner: str) -> Response:
         """The real Hub's business, unless the site forbids it or the owner's name is ours alone."""
-        if not self._allow_redirect or owner.casefold() in self._own_owners:
+        if not self._allow_redirect or owner.casefold() in self._own_owners():
             raise _Refusal(404, "RepoNotFound", sentence)
         query = f"?{request.url.query}" if request.url.query else ""
         return RedirectResponse(f"{HUB}/{quote(path)}{query}", 307)
+
+    def _own_owners(self) -> set[str]:
+        """The owners of models made here, which the real Hub's models of the same owner must not be mistaken for."""
+        ours = (entry.id for entry in self._catalogue.entries if entry.source != "hub")
+        return {name.partition("/")[0].casefold() for name in ours}
 
     def _not_here_yet(self, entry: ModelEntry, path: str, request: Request, owner: str) -> Response:
         sentence = f"{entry.id} is not ready here yet: try again in a few minutes, or ask whoever runs this workbench."

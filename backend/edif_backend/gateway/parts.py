@@ -11,7 +11,7 @@ from edif_backend.errors import KeyRefused, NotServing
 from edif_backend.gateway.identity import Identity, User
 from edif_backend.gateway.sessions import Sessions
 from edif_backend.jobs import Job, Jobs
-from edif_backend.models.catalogue import Catalogue
+from edif_backend.models.live import LiveCatalogue
 from edif_backend.objects import Objects
 from edif_backend.objects.links import Links
 from edif_backend.settings import BackendSettings
@@ -25,7 +25,7 @@ class Parts:
 
     installation: Installation
     settings: BackendSettings
-    catalogue: Catalogue
+    catalogue: LiveCatalogue
     jobs: Jobs
     objects: Objects
     links: Links

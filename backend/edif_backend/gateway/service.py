@@ -39,6 +39,7 @@ async def connected(request: Request) -> dict[str, str]:
 async def status(request: Request) -> dict[str, Any]:
     """Every model of the catalogue and its state, in the words of nnsight's ``status()``, and the queue."""
     parts = parts_of(request)
+    parts.catalogue.refresh()
     known = parts.jobs.deployments()
     deployments: dict[str, Any] = {}
     for entry in parts.catalogue.entries:
@@ -59,7 +60,7 @@ async def status(request: Request) -> dict[str, Any]:
             "pinned": entry.pinned,
             "purpose": entry.purpose,
         }
-    return {"deployments": deployments, "waiting": parts.jobs.waiting()}
+    return {"deployments": deployments, "waiting": parts.jobs.waiting(), "catalogue_problem": parts.catalogue.problem}
 
 
 @routes.get("/env")

@@ -33,7 +33,7 @@ _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-/]{0,99}")
 DEFAULT_CATALOGUE = f"""\
 # The models of this installation: one table a model, its name is what users write:
 #     TransformersModel("{DEMO_ID}", task="text-generation")
-# After a change run `edif up` again.
+# A running workbench follows every change of this file at once; `edif models add|pin|unpin` change it too.
 #
 # Keys of a table, with their defaults where they have one:
 #   title           one line for listings

@@ -1,8 +1,7 @@
 """Memory of a model, counted before it is loaded.
 
-Called by the dispatcher, which places models by it, and by ``edif bench memory``, which holds it against what was
-measured; imports no torch.  What is counted is memory that nobody else shares: the weights as the zygote holds
-them, the zygote itself, and the pages of its executors' own.
+Called by the dispatcher, which places models by it; imports no torch.  What is counted is memory that nobody else
+shares: the weights as the zygote holds them, the processes, and the pages of executors' own.
 """
 
 from __future__ import annotations
@@ -23,11 +22,14 @@ _DTYPE_BYTES: dict[Dtype, int] = {"float32": 4, "bfloat16": 2, "float16": 2}
 #: Parameters that are no floating point numbers keep their size whatever the dtype.
 _WHOLE_NUMBER_BYTES = {"I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 
+#: The replica's own process, a Ray actor.
+ACTOR_BYTES = 230 * MIB
+
 #: Python, torch and nnsight, loaded and rehearsed, without a model.
-ZYGOTE_BYTES = 400 * MIB
+ZYGOTE_BYTES = 280 * MIB
 
 #: An executor's own pages while it runs a short job.
-EXECUTOR_BYTES = 40 * MIB
+EXECUTOR_BYTES = 30 * MIB
 
 #: How much of the machine's memory models may take unless the operator says otherwise.
 _SHARE = 0.7
@@ -38,9 +40,14 @@ def weight_bytes(parameters: Mapping[str, int], dtype: Dtype) -> int:
     return sum(count * _WHOLE_NUMBER_BYTES.get(stored, _DTYPE_BYTES[dtype]) for stored, count in parameters.items())
 
 
+def jailed_bytes(snapshot: Snapshot, slots: int) -> int:
+    """Memory of the zygote of ``snapshot`` and of ``slots`` executors."""
+    return weight_bytes(snapshot.manifest.parameters, snapshot.entry.dtype) + ZYGOTE_BYTES + slots * EXECUTOR_BYTES
+
+
 def replica_bytes(snapshot: Snapshot, slots: int) -> int:
     """Host memory of a replica of ``snapshot`` that runs ``slots`` jobs at once."""
-    return weight_bytes(snapshot.manifest.parameters, snapshot.entry.dtype) + ZYGOTE_BYTES + slots * EXECUTOR_BYTES
+    return ACTOR_BYTES + jailed_bytes(snapshot, slots)
 
 
 def host_bytes() -> int:

@@ -7,6 +7,9 @@ finds the ones that are there.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import hashlib
+from collections.abc import Iterable
 from typing import Any
 
 import ray
@@ -55,7 +58,7 @@ class Fleet:
         """
         # Ray counts nothing here: what fits where is decided by placement, not by Ray's idea of CPUs.
         actor_class = ray.remote(num_cpus=0, max_concurrency=1000, max_restarts=0)(Replica)
-        actor = actor_class.options(name=f"replica:{entry.id}", lifetime="detached", get_if_exists=True).remote(
+        actor = actor_class.options(name=_name(entry), lifetime="detached", get_if_exists=True).remote(
             entry.model_dump(mode="json"),
             self._installation.model_dump(mode="json"),
             self._settings.model_dump(),  # not as JSON, which hides secrets
@@ -68,6 +71,23 @@ class Fleet:
         except ray.exceptions.RayError as error:
             raise ReplicaLost("The process that loads the model died; it is started again.") from error
         self._actors[entry.id] = actor
+
+    def stop(self, model: str) -> None:
+        """End the replica of ``model``; its zygote and executors go with it."""
+        actor = self._actors.pop(model, None)
+        if actor is not None:
+            ray.kill(actor)
+
+    def survivors(self, entries: Iterable[ModelEntry]) -> list[str]:
+        """Which of ``entries`` have a replica that an earlier dispatcher has left; all other replicas are ended."""
+        names = {_name(entry): entry.id for entry in entries}
+        found = [name for name in ray.util.list_named_actors() if name.startswith("replica:")]
+        for name in found:
+            if name not in names:
+                log.info("a replica that nobody knows is ended", replica=name)
+                with contextlib.suppress(ValueError):  # gone meanwhile
+                    ray.kill(ray.get_actor(name))
+        return [names[name] for name in found if name in names]
 
     async def run(self, model: str, call: Call) -> Outcome:
         """Run one job on the replica of ``model``.
@@ -100,3 +120,9 @@ class Fleet:
     def loaded(self, model: str) -> bool:
         """Whether a replica of ``model`` is known and not known to be lost."""
         return model in self._actors
+
+
+def _name(entry: ModelEntry) -> str:
+    """The actor's name, other for every other way to load the model: what was changed meanwhile is not found again."""
+    loaded = entry.model_dump_json(exclude={"title", "pinned", "purpose", "replicas"})
+    return f"replica:{entry.id}@{hashlib.sha256(loaded.encode()).hexdigest()[:12]}"

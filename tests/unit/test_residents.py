@@ -1,0 +1,219 @@
+"""Models come and go as jobs, the catalogue and the operator want it; with a fleet of names instead of processes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edif_backend.dispatch import residents
+from edif_backend.dispatch.residents import Residents
+from edif_backend.errors import ModelUnusable
+from edif_backend.jobs import Jobs, Submission, open_jobs
+from edif_backend.models.catalogue import ModelEntry
+from edif_backend.models.live import LiveCatalogue
+from edif_backend.models.orders import Order, Orders
+from edif_backend.settings import BackendSettings
+
+GB = 10**9
+
+
+def table(id: str, *lines: str) -> str:
+    return f'[models."x/{id}"]\ntitle = "t"\nsource = "hub"\n' + "".join(f"{line}\n" for line in lines)
+
+
+class NamesOnly:
+    """A fleet whose replicas are names; a model called ``broken`` cannot be loaded."""
+
+    def __init__(self) -> None:
+        self.there: set[str] = set()
+        self.starts: list[str] = []
+        self.left_by_another: list[str] = []
+
+    def survivors(self, entries: tuple[ModelEntry, ...]) -> list[str]:
+        return self.left_by_another
+
+    async def start(self, entry: ModelEntry) -> None:
+        self.starts.append(entry.id)
+        if "broken" in entry.id:
+            raise ModelUnusable("its weights are damaged.")
+        self.there.add(entry.id)
+
+    def stop(self, model: str) -> None:
+        self.there.discard(model)
+
+    def loaded(self, model: str) -> bool:
+        return model in self.there
+
+
+class House:
+    """Residents with all that they need, every model half a gigabyte large, and a clock."""
+
+    def __init__(self, folder: Path, text: str, capacity_bytes: int = GB) -> None:
+        self.path = folder / "models.toml"
+        self.path.write_text(text)
+        self.now = 1000.0
+        self.jobs: Jobs = open_jobs(folder / "jobs.sqlite", clock=lambda: self.now)
+        self.fleet = NamesOnly()
+        self.orders = Orders(folder / "orders")
+        self.waiting: dict[str, int] = {}
+        self.running: dict[str, int] = {}
+        self._work: list[Coroutine[Any, Any, None]] = []
+        self.residents = Residents(
+            self.jobs,
+            LiveCatalogue(self.path),
+            self.fleet,  # type: ignore[arg-type]
+            BackendSettings(model_memory_bytes=capacity_bytes, model_turn_s=30),
+            folder / "models",
+            self.orders,
+            spawn=self._work.append,
+            turn=lambda: None,
+        )
+        self.residents.start()
+
+    def turn(self) -> None:
+        """A turn, and all that it starts, twice: the second one finds the room that the first has made."""
+
+        async def all_of_it() -> None:
+            for _ in range(2):
+                self.residents.tend(self.waiting, self.running)
+                while self._work:
+                    await self._work.pop(0)
+
+        asyncio.run(all_of_it())
+
+    def rewrite(self, text: str) -> None:
+        before = self.path.stat().st_mtime_ns
+        self.path.write_text(text)
+        os.utime(self.path, ns=(before + 1_000_000,) * 2)
+
+    def state(self, id: str) -> tuple[str, str]:
+        found = self.jobs.deployments()[f"x/{id}"]
+        return found.state, found.description
+
+
+Build = Callable[..., House]
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Build]:
+    monkeypatch.setattr(residents, "find", lambda entry, folder: entry)
+    monkeypatch.setattr(residents, "replica_bytes", lambda snapshot, slots: GB // 2)
+    made = []
+
+    def build(text: str, **options: Any) -> House:
+        made.append(House(tmp_path, text, **options))
+        return made[-1]
+
+    yield build
+    for one in made:
+        one.jobs.close()
+
+
+def test_pinned_models_are_loaded_others_when_wanted(house: Build) -> None:
+    home = house(table("a", "pinned = true") + table("b"))
+    home.turn()
+    assert home.fleet.there == {"x/a"}
+    home.waiting = {"x/b": 1}
+    home.turn()
+    assert home.fleet.there == {"x/a", "x/b"}
+    assert home.residents.serving("x/b")
+
+
+def test_the_least_recently_used_goes_when_another_needs_the_room(house: Build) -> None:
+    home = house(table("a") + table("b") + table("c"))
+    for id in "ab":
+        home.waiting = {f"x/{id}": 1}
+        home.turn()
+        home.now += 1
+    home.residents.used("x/a")
+    home.waiting = {"x/c": 1}
+    home.turn()
+    assert home.fleet.there == {"x/a", "x/c"}
+    assert home.state("b") == ("NOT_STARTED", "Another model needs its memory.")
+
+
+def test_a_model_that_runs_jobs_gets_no_more_of_them_and_then_goes(house: Build) -> None:
+    home = house(table("a") + table("b", "pinned = true") + table("c"))
+    home.waiting = {"x/a": 1}
+    home.turn()
+    home.running, home.waiting = {"x/a": 1}, {"x/a": 5, "x/c": 1}
+    home.turn()
+    assert home.residents.serving("x/a"), "its turn has just begun"
+    home.now += 31
+    home.turn()
+    assert not home.residents.serving("x/a")
+    assert home.fleet.there == {"x/a", "x/b"}
+    home.running = {}
+    home.turn()
+    assert home.fleet.there == {"x/b", "x/c"}
+
+
+def test_what_can_never_fit_is_refused_with_the_number(house: Build) -> None:
+    home = house(table("a"), capacity_bytes=GB // 4)
+    id = home.jobs.submit(Submission("job", "ada", "", "x/a", "", False, {}, 0)).id
+    home.waiting = {"x/a": 1}
+    home.turn()
+    found = home.jobs.job(id)
+    assert found
+    assert "needs 0.50 GB of memory, and models may take 0.25 GB" in found.description
+    assert home.state("a")[0] == "UNHEALTHY"
+    assert home.fleet.starts == []
+
+
+def test_a_model_that_cannot_be_loaded_is_tried_again_when_the_file_changes(house: Build) -> None:
+    home = house(table("broken", "pinned = true"))
+    home.turn()
+    assert home.state("broken") == ("UNHEALTHY", "its weights are damaged.")
+    assert len(home.fleet.starts) == 1
+    home.rewrite(table("broken", "pinned = true", 'revision = "v2"'))
+    home.turn()
+    assert len(home.fleet.starts) == 2
+
+
+def test_the_catalogue_is_followed(house: Build) -> None:
+    home = house(table("a", "pinned = true"))
+    home.turn()
+    home.rewrite(table("b", "pinned = true"))
+    home.turn()
+    assert home.fleet.there == {"x/b"}
+    home.rewrite(table("b", "pinned = true", 'dtype = "bfloat16"'))
+    home.turn()
+    assert home.fleet.starts == ["x/a", "x/b", "x/b"]
+    home.rewrite(table("b", 'dtype = "bfloat16"'))
+    home.turn()
+    assert home.fleet.starts == ["x/a", "x/b", "x/b"], "to be pinned or not is no other model"
+
+
+def test_orders_load_and_evict_but_not_what_is_pinned(house: Build) -> None:
+    home = house(table("a", "pinned = true") + table("b"))
+    home.orders.place(Order("deploy", "x/b"))
+    home.turn()
+    assert home.fleet.there == {"x/a", "x/b"}
+    for id in "ab":
+        home.orders.place(Order("evict", f"x/{id}"))
+    home.orders.place(Order("evict", "x/gone"))
+    home.turn()
+    assert home.fleet.there == {"x/a"}
+    assert home.state("b") == ("NOT_STARTED", "Evicted on the operator's word.")
+
+
+def test_replicas_of_an_earlier_dispatcher_are_counted(house: Build) -> None:
+    home = house(table("a") + table("b"))
+    home.fleet.left_by_another = ["x/b"]
+    home.residents.start()
+    home.turn()
+    assert home.residents.serving("x/b")
+    assert not home.residents.serving("x/a")
+
+
+def test_a_lost_replica_holds_nothing_any_more(house: Build) -> None:
+    home = house(table("a", "pinned = true"))
+    home.turn()
+    home.fleet.there.clear()
+    home.turn()
+    assert home.fleet.starts == ["x/a", "x/a"]
