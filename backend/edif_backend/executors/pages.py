@@ -18,8 +18,10 @@ import os
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:  # the replica's process reads this module too, and stays without torch
+    import torch
 
 _HUGE = 2 << 20
 _PAGE = mmap.PAGESIZE
@@ -48,6 +50,8 @@ def weights_to_huge_pages(module: torch.nn.Module) -> bool:
     Shared storages (tied weights) stay shared.  Returns whether it was done; it is not where the kernel gives no huge
     pages, for then a mapped file is cheaper to fork than anonymous memory.
     """
+    import torch
+
     tensors = [tensor for tensor in (*module.parameters(), *module.buffers()) if tensor.device.type == "cpu"]
     storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage() for tensor in tensors}
     sizes = {address: -(-storage.nbytes() // 64) * 64 for address, storage in storages.items() if storage.nbytes()}
@@ -151,7 +155,7 @@ def _huge_bytes() -> int:
 
 def _same_view(tensor: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
     """``tensor`` as it is, but over the bytes at ``place``."""
-    whole = place.view(tensor.dtype) if tensor.dtype != torch.uint8 else place
+    whole = place.view(tensor.dtype)
     return whole.as_strided(tensor.shape, tensor.stride(), whole.storage_offset() + tensor.storage_offset())
 
 
