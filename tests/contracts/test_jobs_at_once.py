@@ -57,7 +57,7 @@ def test_two_dispatchers_never_claim_the_same_job(new_jobs: NewJobs) -> None:
         mine: list[str] = []
         begin.wait()
         while tables[claimer].waiting():
-            mine += [job.id for job in tables[claimer].claim(f"dispatcher-{claimer}", {MODEL: 3}, lease_s=10)]
+            mine += [job.id for job in tables[claimer].claim(f"dispatcher-{claimer}", {MODEL: ["ada"] * 3}, lease_s=10)]
         return mine
 
     with ThreadPoolExecutor() as threads:
@@ -85,7 +85,7 @@ def test_a_job_ends_once_and_its_end_is_its_last_event(new_jobs: NewJobs) -> Non
     one, two, three = (new_jobs() for _ in range(3))
     for number in range(15):
         one.submit(submission(number))
-        (job,) = one.claim("d", {MODEL: 1}, lease_s=10)
+        (job,) = one.claim("d", {MODEL: ["ada"]}, lease_s=10)
         begin = threading.Barrier(3)
 
         def end(table: Jobs, result: str, begin: threading.Barrier = begin, id: str = job.id) -> bool:

@@ -84,7 +84,7 @@ class JobsMachine(RuleBasedStateMachine):
 
     @rule(worker=workers, model=models, slots=st.integers(1, 3))
     def claim(self, worker: str, model: str, slots: int) -> None:
-        claimed = self.jobs.claim(worker, {model: slots}, LEASE_S)
+        claimed = self.jobs.claim(worker, {model: ["ada"] * slots}, LEASE_S)
         expected = [twin for twin in self.twins.values() if twin.model == model and twin.state in WAITING_STATES][
             :slots
         ]

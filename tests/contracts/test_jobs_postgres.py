@@ -110,7 +110,7 @@ def test_every_change_happens_once_when_its_commit_is_cut_off(jobs: Jobs, cut: C
     next_commit_is_cut()
     jobs.submit(submission(1))
     next_commit_is_cut()
-    (job,) = jobs.claim("d", {MODEL: 5}, lease_s=10)
+    (job,) = jobs.claim("d", {MODEL: ["ada"] * 5}, lease_s=10)
     assert job.attempt == 1
     next_commit_is_cut()
     assert jobs.running(job.id, "d", 1)
@@ -118,7 +118,7 @@ def test_every_change_happens_once_when_its_commit_is_cut_off(jobs: Jobs, cut: C
     jobs.log(job.id, 1, "once")
     next_commit_is_cut()
     jobs.requeue(job.id, "d", 1, "lost", attempts=3)
-    assert jobs.claim("d", {MODEL: 5}, lease_s=10)[0].attempt == 2
+    assert jobs.claim("d", {MODEL: ["ada"] * 5}, lease_s=10)[0].attempt == 2
     next_commit_is_cut()
     assert jobs.complete(job.id, "d", 2, "results/x", 1, {})
     assert cut.cuts == 6

@@ -19,7 +19,7 @@ def submission(id: str = "a" * 32, user: str = "ada", model: str = "edif/tiny-gp
 
 
 def claim_one(jobs: Jobs, worker: str = ME) -> Job:
-    (job,) = jobs.claim(worker, {"edif/tiny-gpt2": 1}, lease_s=10)
+    (job,) = jobs.claim(worker, {"edif/tiny-gpt2": ["ada"]}, lease_s=10)
     return job
 
 
@@ -60,10 +60,19 @@ def test_the_oldest_are_claimed_first_and_no_more_than_fit(jobs: Jobs) -> None:
     for letter in "abc":
         jobs.submit(submission(letter * 32))
     jobs.submit(submission("d" * 32, model="another/model"))
-    claimed = jobs.claim(ME, {"edif/tiny-gpt2": 2}, lease_s=10)
+    claimed = jobs.claim(ME, {"edif/tiny-gpt2": ["ada"] * 2}, lease_s=10)
     assert [job.id[0] for job in claimed] == ["a", "b"]
-    assert jobs.waiting() == {"edif/tiny-gpt2": 1, "another/model": 1}
-    assert jobs.claim(OTHER, {"edif/tiny-gpt2": 5}, lease_s=10)[0].id[0] == "c"
+    assert jobs.waiting() == {"edif/tiny-gpt2": {"ada": 1}, "another/model": {"ada": 1}}
+    assert jobs.claim(OTHER, {"edif/tiny-gpt2": ["ada"] * 5}, lease_s=10)[0].id[0] == "c"
+
+
+def test_claims_follow_the_turns_of_users_and_take_the_oldest_of_each(jobs: Jobs) -> None:
+    for letter, user in zip("abcdef", ("ada", "ada", "ada", "bob", "bob", "cleo"), strict=True):
+        jobs.submit(submission(letter * 32, user=user))
+    claimed = jobs.claim(ME, {"edif/tiny-gpt2": ["bob", "ada", "bob", "bob", "nobody"]}, lease_s=10)
+    assert [job.id[0] for job in claimed] == ["a", "d", "e"]
+    assert jobs.waiting() == {"edif/tiny-gpt2": {"ada": 2, "cleo": 1}}
+    assert jobs.claim(ME, {"edif/tiny-gpt2": []}, lease_s=10) == []
 
 
 def test_only_the_holder_of_the_claim_ends_the_job_and_only_once(jobs: Jobs) -> None:

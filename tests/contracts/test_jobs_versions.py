@@ -47,7 +47,7 @@ def test_the_first_version_is_upgraded_and_keeps_what_it_had(first_version: Path
 
     last = jobs.last_event()
     assert jobs.complete(running.id, "dispatcher", 1, "results/c-1", 1, {})  # its claim goes on
-    assert [job.id for job in jobs.claim("dispatcher", {"edif/tiny-gpt2": 5}, 10)] == [waiting.id]
+    assert [job.id for job in jobs.claim("dispatcher", {"edif/tiny-gpt2": [waiting.user] * 5}, 10)] == [waiting.id]
     jobs.submit(NEXT)
     assert [job.id[0] for job in jobs.newest()] == ["e", "d", "c", "b", "a"]
     assert all(event.id > last for event in jobs.events_after(last))

@@ -16,7 +16,7 @@ def finished(jobs: Jobs, letter: str, user: str = "ada", size: int = 10) -> str:
     """A job that has left a result; its id."""
     id = letter * 32
     jobs.submit(Submission(id, user, "", "model", "key", compress=False, env={}, payload_bytes=1))
-    jobs.claim(WORKER, {"model": 1}, lease_s=10)
+    jobs.claim(WORKER, {"model": [user]}, lease_s=10)
     assert jobs.complete(id, WORKER, 1, f"results/{id}-1", size, {"sha256": "5"})
     return id
 

@@ -7,12 +7,14 @@ Everything it knows that matters is in the jobs table, so it may die at any mome
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+import time
+from collections import Counter, defaultdict
 from collections.abc import Coroutine
 from typing import Any
 
 import structlog
 
+from edif_backend.dispatch.fairness import FairShare
 from edif_backend.dispatch.residents import Residents
 from edif_backend.errors import ReplicaLost
 from edif_backend.jobs import Bell, Job, Jobs
@@ -51,6 +53,7 @@ class Dispatcher:
             jobs, catalogue, fleet, settings, models_dir, orders, spawn=self._spawn, turn=self._turn
         )
         self._running: Counter[str] = Counter()
+        self._shares: dict[str, FairShare] = defaultdict(FairShare)
         self._tasks: set[asyncio.Task[None]] = set()
         self._checked_at = jobs.now()
 
@@ -79,11 +82,13 @@ class Dispatcher:
 
     def _turn(self) -> None:
         waiting = self._jobs.waiting()
-        self._residents.tend(waiting, self._running)
-        free = {id: self._settings.slots - self._running[id] for id in waiting if self._residents.serving(id)}
-        for job in self._jobs.claim(
-            self._name, {id: slots for id, slots in free.items() if slots > 0}, self._settings.lease_s
-        ):
+        self._residents.tend({model: sum(users.values()) for model, users in waiting.items()}, self._running)
+        turns = {
+            model: self._shares[model].choose(users, self._settings.slots - self._running[model])
+            for model, users in waiting.items()
+            if self._residents.serving(model)
+        }
+        for job in self._jobs.claim(self._name, turns, self._settings.lease_s):
             self._running[job.model] += 1
             self._residents.used(job.model)
             self._spawn(self._run(job))
@@ -91,6 +96,7 @@ class Dispatcher:
     # -- jobs -----------------------------------------------------------------
 
     async def _run(self, job: Job) -> None:
+        began = time.monotonic()
         call = Call(job.id, self._name, job.attempt, job.payload, job.compress, job.env)
         try:
             outcome = await self._fleet.run(job.model, call)
@@ -100,6 +106,7 @@ class Dispatcher:
         finally:
             self._running[job.model] -= 1
             self._residents.used(job.model)
+            self._shares[job.model].settle(job.user, time.monotonic() - began)
         self._write_down(job, outcome)
         self._turn()
 

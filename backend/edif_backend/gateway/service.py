@@ -60,7 +60,11 @@ async def status(request: Request) -> dict[str, Any]:
             "pinned": entry.pinned,
             "purpose": entry.purpose,
         }
-    return {"deployments": deployments, "waiting": parts.jobs.waiting(), "catalogue_problem": parts.catalogue.problem}
+    return {
+        "deployments": deployments,
+        "waiting": {model: sum(users.values()) for model, users in parts.jobs.waiting().items()},
+        "catalogue_problem": parts.catalogue.problem,
+    }
 
 
 @routes.get("/env")

@@ -11,6 +11,7 @@ changes them, and its events come last.
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,10 +42,10 @@ _FIND = select(*_JOB).where(_t.id == bindparam("job"))
 _EVENTS = select(_e.id, _e.job, _e.session_id, _e.kind, _e.description, _e.at).order_by(_e.id)
 _EVENTS_AFTER = _EVENTS.where(_e.id > bindparam("after")).limit(bindparam("most"))
 _LAST_EVENT = select(func.coalesce(func.max(_e.id), 0))
-_WAITING_BY_MODEL = select(_t.model, func.count()).where(_WAITING).group_by(_t.model)
+_WAITING_BY_USER = select(_t.model, _t.user, func.count()).where(_WAITING).group_by(_t.model, _t.user)
 _OLDEST = (
     select(_t.id)
-    .where(_WAITING, _t.model == bindparam("of_model"))
+    .where(_WAITING, _t.model == bindparam("of_model"), _t.user == bindparam("of_user"))
     .order_by(_t.number)
     .limit(bindparam("most"))
     .with_for_update(skip_locked=True)  # what another dispatcher is claiming is not waited for
@@ -168,18 +169,22 @@ class Jobs:
 
     # -- the dispatcher -------------------------------------------------------
 
-    def waiting(self) -> dict[str, int]:
-        """Number of waiting jobs by model."""
-        return {row[0]: row[1] for row in self._database.read(_WAITING_BY_MODEL)}
+    def waiting(self) -> dict[str, dict[str, int]]:
+        """Number of waiting jobs by model and user."""
+        found: dict[str, dict[str, int]] = {}
+        for model, user, count in self._database.read(_WAITING_BY_USER):
+            found.setdefault(model, {})[user] = count
+        return found
 
-    def claim(self, worker: str, free: Mapping[str, int], lease_s: float) -> list[Job]:
-        """Lease to ``worker`` up to ``free[model]`` waiting jobs of each model, oldest first."""
+    def claim(self, worker: str, turns: Mapping[str, Sequence[str]], lease_s: float) -> list[Job]:
+        """Lease to ``worker``, for each model, the oldest waiting jobs of these users: one for each mention."""
 
         def work(change: Change) -> list[Job]:
             ids = [
                 row.id
-                for model, slots in sorted(free.items())
-                for row in change.run(_OLDEST, {"of_model": model, "most": slots})
+                for model, users in sorted(turns.items())
+                for user, most in sorted(Counter(users).items())
+                for row in change.run(_OLDEST, {"of_model": model, "of_user": user, "most": most})
             ]
             if not ids:
                 return []
@@ -190,7 +195,7 @@ class Jobs:
                 change.event(row.id, State.DISPATCHED, "Sent to a replica.", moment)
             return [_job(row[1:]) for row in rows]
 
-        return self._database.change(work, "gateway") if free else []
+        return self._database.change(work, "gateway") if any(turns.values()) else []
 
     def deploying(self, model: str, state: State, description: str) -> None:
         """Tell the jobs that wait for ``model`` how far it is (``PROVISIONING`` or ``DEPLOYING``)."""
