@@ -19,7 +19,7 @@ import httpx2  # what huggingface_hub asks the mirror with
 import websocket
 from nnsight.intervention.backends import remote as stock
 from nnsight.schema.request import RequestModel
-from nnsight.schema.response import ResponseModel
+from nnsight.schema.response import ResponseModel, Status
 from nnsight.tracing.backend import Backend
 
 from edif import results
@@ -29,6 +29,8 @@ from edif.settings import ClientSettings
 
 #: Shorter than the five seconds after which the gateway hangs up, so that no job is sent into a closing connection.
 _KEEP_S = 4.0
+#: How long a blocking call bears a gateway that is away, once its job is sent, and how often it asks meanwhile.
+_AWAY_S, _ASK_AGAIN_S = 120.0, 0.5
 _TIMEOUT = httpx.Timeout(10.0, read=600.0)
 
 
@@ -47,21 +49,43 @@ class TraceFailed(EdifError, stock.RemoteError):
 class EdifBackend(stock.RemoteBackend):
     """A ``RemoteBackend`` that keeps its HTTP connection from one call to the next."""
 
+    #: Id of the job that the last blocking call has sent.
+    sent: str | None = None
+
     def request(self, request: RequestModel, tracer: Any) -> Any:
-        """Send the trace and wait for its result (blocking).
+        """Send the trace and wait for its result (blocking), also over a lost connection: the job goes on meanwhile.
 
         Raises:
             TraceUnreachable: the gateway does not answer.
-            TraceRefused: it answered no, or hung up before the result was there.
+            TraceRefused: it answered no.
+            TraceFailed: the job ended without a result.
         """
+        self.sent = None
         try:
             return super().request(request, tracer)
-        except websocket.WebSocketConnectionClosedException as error:
-            raise TraceRefused(
-                f"The connection to the backend at {self.host} was lost before the result came; run the cell again."
-            ) from error
         except (ConnectionError, TimeoutError, websocket.WebSocketException) as error:
-            raise TraceUnreachable(self.host) from error
+            if self.sent is None:
+                raise TraceUnreachable(self.host) from error
+        return self._wait_for_sent()
+
+    def _wait_for_sent(self) -> Any:
+        """Ask for the job that was sent until it has ended; bears the gateway being away for a while."""
+        self.job_id = self.sent
+        answered_at = time.monotonic()
+        while True:
+            try:
+                answer = self._call("GET", f"/response/{self.job_id}")
+            except TraceUnreachable:
+                if time.monotonic() - answered_at > _AWAY_S:
+                    raise
+            else:
+                if not answer.is_server_error:
+                    answered_at = time.monotonic()
+                    result = self._noted(answer)
+                    if self.status == Status.COMPLETED:
+                        self.job_id = None  # the next call sends a job of its own
+                        return result
+            time.sleep(_ASK_AGAIN_S)
 
     def poll(self, tracer: Any = None) -> Any:
         """The result of a non-blocking job, or None while it runs."""
@@ -105,7 +129,9 @@ class EdifBackend(stock.RemoteBackend):
             data={"data": request.metadata()},
             files={"blob": ("request", blob, "application/octet-stream")},
         )
-        return _response(answer)
+        response = _response(answer)
+        self.sent = response.id
+        return response
 
     def _noted(self, answer: httpx.Response) -> Any:
         response = _response(answer)
