@@ -26,6 +26,7 @@ from typing import Any, Self
 
 import psutil
 import torch
+from _key import new_key
 from nnsight import TransformersModel
 from nnsight.intervention.backends.remote import RemoteBackend
 from nnsight.schema.config import CONFIG
@@ -185,15 +186,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES_MB, help="in MB")
     options = parser.parse_args()
     installation = Installation()
-    new_key = subprocess.run(
-        [sys.executable, "-m", "edif_backend.cli.main", "key", "new", "--expires", "1d"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if new_key.returncode:
-        sys.exit(new_key.stderr.strip() or "No key could be made; is the workbench up? ./edif up")
-    key = new_key.stdout.strip()
+    key = new_key()
     CONFIG.API.HOST = installation.url("gateway")
     CONFIG.APP.REMOTE_LOGGING = False
     os.environ["NDIF_API_KEY"] = key

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import threading
 import time
@@ -18,6 +17,7 @@ from typing import Any
 import httpx
 import psutil
 import websocket
+from _key import new_key
 from nnsight import TransformersModel
 from nnsight.schema.request import RequestModel
 from rich.console import Console
@@ -103,20 +103,12 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     as_json = parser.parse_args().json
     installation = Installation()
-    made = subprocess.run(
-        [sys.executable, "-m", "edif_backend.cli.main", "key", "new", "--expires", "1d"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if made.returncode:
-        sys.exit(made.stderr.strip() or "No key could be made; is the workbench up? ./edif up")
+    key = new_key()
     model = TransformersModel(TINY_ID, task="text-generation")
     sample = Sample()
     with model.trace(PROMPT, backend=sample):
         hidden = model.lm_head.input.save()  # noqa: F841 - found by its name on the server
     envelope = {"model_key": model.to_model_key(), "compress": True, "env": model._remoteable_get_env()}
-    key = made.stdout.strip()
     figures = [measure(installation, key, envelope, sample.payload, count) for count in (1, *CLIENTS)][1:]
     if as_json:
         print(json.dumps({"benchmark": "throughput", "cores": os.cpu_count(), "figures": figures}))

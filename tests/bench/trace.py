@@ -10,13 +10,13 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import time
 from collections import defaultdict
 from typing import Any
 
 import torch
+from _key import new_key
 from nnsight import TransformersModel
 from nnsight.intervention.backends.remote import RemoteBackend
 from nnsight.schema.config import CONFIG
@@ -119,18 +119,11 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     as_json = parser.parse_args().json
     installation = Installation()
-    made = subprocess.run(
-        [sys.executable, "-m", "edif_backend.cli.main", "key", "new", "--expires", "1d"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if made.returncode:
-        sys.exit(made.stderr.strip() or "No key could be made; is the workbench up? ./edif up")
+    key = new_key()
     CONFIG.API.HOST = installation.url("gateway")
     CONFIG.APP.REMOTE_LOGGING = False
     torch.set_num_threads(1)
-    figures = [measure(installation, made.stdout.strip(), id) for id in (TINY_ID, DEMO_ID)]
+    figures = [measure(installation, key, id) for id in (TINY_ID, DEMO_ID)]
     if as_json:
         print(json.dumps({"benchmark": "trace", "cores": os.cpu_count(), "models": figures}))
         return
