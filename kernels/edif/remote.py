@@ -7,6 +7,7 @@ Called by :mod:`edif_kernel.routing`; runs in the user's process.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
@@ -62,11 +63,24 @@ class EdifBackend(stock.RemoteBackend):
         """
         self.sent = None
         try:
+            return self._request(request, tracer)
+        except KeyboardInterrupt:
+            self._cancel_sent()
+            raise
+
+    def _request(self, request: RequestModel, tracer: Any) -> Any:
+        try:
             return super().request(request, tracer)
         except (ConnectionError, TimeoutError, websocket.WebSocketException) as error:
             if self.sent is None:
                 raise TraceUnreachable(self.host) from error
         return self._wait_for_sent()
+
+    def _cancel_sent(self) -> None:
+        """The user does not wait any more (Ctrl-C, the kernel's interrupt): the server need not go on either."""
+        if self.sent is not None:
+            with contextlib.suppress(TraceUnreachable):
+                self._call("DELETE", f"/jobs/{self.sent}")
 
     def _wait_for_sent(self) -> Any:
         """Ask for the job that was sent until it has ended; bears the gateway being away for a while."""

@@ -104,3 +104,26 @@ def test_a_job_ends_once_and_its_end_is_its_last_event(new_jobs: NewJobs) -> Non
         kinds = [event.kind for event in one.events_after(0) if event.job == job.id]
         assert kinds[-1] == "COMPLETED"
         assert set(kinds[3:-1]) <= {LOG}
+
+
+def test_a_job_completes_or_is_cancelled_and_never_both(new_jobs: NewJobs) -> None:
+    one, two = new_jobs(), new_jobs()
+    for number in range(30):
+        one.submit(submission(number))
+        (job,) = one.claim("d", {MODEL: ["ada"]}, lease_s=10)
+        begin = threading.Barrier(2)
+
+        def complete(begin: threading.Barrier = begin, id: str = job.id) -> bool:
+            begin.wait()
+            return one.complete(id, "d", 1, "x", 1, {})
+
+        def cancel(begin: threading.Barrier = begin, id: str = job.id) -> State:
+            begin.wait()
+            return two.cancel(id, "no more", "ada").state
+
+        with ThreadPoolExecutor() as threads:
+            completing, cancelling = threads.submit(complete), threads.submit(cancel)
+            completed, state = completing.result(), cancelling.result()
+        assert state == (State.COMPLETED if completed else State.CANCELLED)
+        kinds = [event.kind for event in one.events_of(job.id, 0, 10)]
+        assert kinds == ["RECEIVED", "QUEUED", "DISPATCHED", state]

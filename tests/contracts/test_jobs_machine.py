@@ -122,6 +122,17 @@ class JobsMachine(RuleBasedStateMachine):
         if twin:
             self.move(twin, State.ERROR)
 
+    @rule(number=numbers, user=st.sampled_from(["ada", "mallory", None]))
+    def cancel(self, number: int, user: str | None) -> None:
+        twin = self.twins.get(f"{number:032d}")
+        answer = self.jobs.cancel(f"{number:032d}", "no more", user)
+        if twin is None or user == "mallory":
+            assert answer is None
+            return
+        if twin.state not in FINAL_STATES:
+            self.move(twin, State.CANCELLED)
+        assert (answer.id, answer.state) == (twin.id, twin.state)
+
     @rule(pick=numbers)
     def requeue(self, pick: int) -> None:
         claimed = [twin for twin in self.twins.values() if twin.state in CLAIMED]
@@ -171,6 +182,12 @@ class JobsMachine(RuleBasedStateMachine):
     def the_table_is_as_the_model_says(self) -> None:
         found = {job.id: (job.state, job.attempt, job.leased_by) for job in self.jobs.newest()}
         assert found == {twin.id: (twin.state, twin.attempt, twin.worker) for twin in self.twins.values()}
+
+    @invariant()
+    def workers_know_their_claims(self) -> None:
+        for worker in ("dispatcher", "another"):
+            held = {(twin.id, twin.attempt) for twin in self.twins.values() if twin.worker == worker}
+            assert self.jobs.held(worker) == held
 
     @invariant()
     def every_change_is_one_event(self) -> None:

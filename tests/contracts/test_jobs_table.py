@@ -87,6 +87,57 @@ def test_only_the_holder_of_the_claim_ends_the_job_and_only_once(jobs: Jobs) -> 
     assert kinds(jobs) == ["RECEIVED", "QUEUED", "DISPATCHED", "ERROR"]
 
 
+def test_a_waiting_job_is_cancelled_at_once_and_once(jobs: Jobs) -> None:
+    jobs.submit(submission())
+    for _ in range(2):
+        job = jobs.cancel("a" * 32, "Cancelled by you.", "ada")
+        assert job is not None
+        assert (job.state, job.description, job.meta) == (
+            State.CANCELLED,
+            "Cancelled by you.",
+            {"code": "cancelled"},
+        )
+    assert jobs.claim(ME, {"edif/tiny-gpt2": ["ada"]}, lease_s=10) == []
+    assert kinds(jobs) == ["RECEIVED", "QUEUED", "CANCELLED"]
+
+
+def test_a_running_job_that_is_cancelled_loses_its_claim(jobs: Jobs) -> None:
+    jobs.submit(submission())
+    job = claim_one(jobs)
+    assert jobs.held(ME) == {(job.id, 1)}
+    assert jobs.cancel(job.id, "Cancelled by the operator.") is not None
+    assert jobs.held(ME) == set()
+    assert not jobs.running(job.id, ME, 1)
+    assert not jobs.complete(job.id, ME, 1, "results/late", 1, {})
+    jobs.requeue(job.id, ME, 1, "lost", attempts=3)
+    assert kinds(jobs) == ["RECEIVED", "QUEUED", "DISPATCHED", "CANCELLED"]
+
+
+def test_what_has_ended_and_what_is_anothers_is_not_cancelled(jobs: Jobs) -> None:
+    jobs.submit(submission())
+    assert jobs.cancel("a" * 32, "no", "mallory") is None
+    assert jobs.cancel("b" * 32, "no", "ada") is None
+    job = claim_one(jobs)
+    assert jobs.complete(job.id, ME, 1, "results/x-1", 1, {})
+    done = jobs.cancel(job.id, "too late", "ada")
+    assert done is not None
+    assert (done.state, done.result) == (State.COMPLETED, "results/x-1")
+    assert kinds(jobs) == ["RECEIVED", "QUEUED", "DISPATCHED", "COMPLETED"]
+
+
+def test_a_users_jobs_come_in_pages_and_events_by_job(jobs: Jobs) -> None:
+    for letter, user in zip("abcde", ("ada", "bob", "ada", "ada", "bob"), strict=True):
+        jobs.submit(submission(letter * 32, user=user))
+    first = jobs.newest("ada", limit=2)
+    assert [job.id[0] for job in first] == ["d", "c"]
+    assert [job.id[0] for job in jobs.newest("ada", limit=2, before=first[-1].id)] == ["a"]
+    assert jobs.newest("ada", before="x" * 32) == []
+    events = jobs.events_of("c" * 32, 0, 10)
+    assert [(event.job[0], event.kind) for event in events] == [("c", "RECEIVED"), ("c", "QUEUED")]
+    assert [event.kind for event in jobs.events_of("c" * 32, events[0].id, 10)] == ["QUEUED"]
+    assert len(jobs.events_of("c" * 32, 0, 1)) == 1
+
+
 def test_a_silent_dispatcher_loses_its_jobs_and_a_late_result_does_not_count(jobs: Jobs, clock) -> None:
     jobs.submit(submission())
     job = claim_one(jobs, OTHER)

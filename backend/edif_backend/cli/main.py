@@ -9,11 +9,11 @@ import sys
 
 import typer
 
-from edif_backend.cli import laptop_keys, models
+from edif_backend.cli import laptop_keys, listings, models
 from edif_backend.cli.bench import bench
 from edif_backend.cli.console import say
 from edif_backend.cli.doctor import doctor
-from edif_backend.cli.listings import jobs, pids
+from edif_backend.cli.listings import pids
 from edif_backend.cli.workbench import down, status, up
 from edif_backend.errors import FabricError
 
@@ -24,8 +24,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (up, down, status, jobs, pids, laptop_keys.env, doctor, bench):
+for command in (up, down, status, pids, laptop_keys.env, doctor, bench):
     app.command()(command)
+app.add_typer(listings.app, name="jobs")
 app.add_typer(laptop_keys.app, name="key")
 app.add_typer(models.app, name="models")
 

@@ -53,6 +53,7 @@ class Dispatcher:
             jobs, catalogue, fleet, settings, models_dir, orders, spawn=self._spawn, turn=self._turn
         )
         self._running: Counter[str] = Counter()
+        self._calls: dict[tuple[str, int], Job] = {}
         self._shares: dict[str, FairShare] = defaultdict(FairShare)
         self._tasks: set[asyncio.Task[None]] = set()
         self._checked_at = jobs.now()
@@ -68,6 +69,7 @@ class Dispatcher:
         while True:
             self._jobs.renew(self._name, self._settings.lease_s)
             self._jobs.requeue_lost(self._settings.job_attempts)
+            self._stop_unheld()
             self._turn()
             await self._check_cluster()
             await bell.wait(timeout_s=self._settings.lease_s / 5)
@@ -90,6 +92,7 @@ class Dispatcher:
         }
         for job in self._jobs.claim(self._name, turns, self._settings.lease_s):
             self._running[job.model] += 1
+            self._calls[job.id, job.attempt] = job
             self._residents.used(job.model)
             self._spawn(self._run(job))
 
@@ -105,10 +108,20 @@ class Dispatcher:
             outcome = Outcome(error.code, str(error), requeue=True)
         finally:
             self._running[job.model] -= 1
+            del self._calls[job.id, job.attempt]
             self._residents.used(job.model)
             self._shares[job.model].settle(job.user, time.monotonic() - began)
         self._write_down(job, outcome)
         self._turn()
+
+    def _stop_unheld(self) -> None:
+        """Stop what runs without a claim: jobs that were cancelled, or given to another dispatcher meanwhile."""
+        if not self._calls:
+            return
+        held = self._jobs.held(self._name)
+        for claim, job in self._calls.items():
+            if claim not in held:
+                self._spawn(self._fleet.stop_job(job.model, *claim))
 
     def _write_down(self, job: Job, outcome: Outcome) -> None:
         meta: dict[str, Any] = {"attempt": job.attempt, "seconds": outcome.seconds}

@@ -247,7 +247,11 @@ class ExecutorPool:
         self._forked.append(answer)
         self._tell(frames.pack(Kind.FORK), theirs.fileno())
         theirs.close()
-        pid = await answer
+        try:
+            pid = await asyncio.shield(answer)  # others wait behind it in the line: it is answered in any case
+        except asyncio.CancelledError:
+            ours.close()  # an executor whose socket is closed ends
+            raise
         if pid == 0:
             ours.close()
             raise ExecutorLost("An executor could not be closed in and was not started; the replica's log has more.")

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 
 from edif_backend.clock import now
 from edif_backend.errors import FabricError
-from edif_backend.gateway import downloads, requests, service, subscribe
+from edif_backend.gateway import downloads, own_jobs, requests, service, subscribe
 from edif_backend.gateway.bodies import BodyLimit
 from edif_backend.gateway.identity import Identity
 from edif_backend.gateway.mirror import mirror_routes
@@ -66,6 +66,7 @@ def create_app(installation: Installation, settings: BackendSettings) -> FastAPI
     app.include_router(requests.routes)
     app.include_router(subscribe.routes)
     app.include_router(downloads.routes)
+    app.include_router(own_jobs.routes)
     app.include_router(mirror_routes(catalogue, installation.models_dir, settings.allow_hub_redirect), prefix="/hf")
     app.add_exception_handler(FabricError, _say)
     app.add_middleware(BodyLimit, limit_bytes=settings.max_payload_bytes + _FORM_OVERHEAD_BYTES)

@@ -25,11 +25,7 @@ _RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
 async def response(request: Request, id: str) -> Response:
     """The job as it stands now, with a new link to its result; 404 only when there is no such job of yours."""
     parts = parts_of(request)
-    user = await parts.user(request)
-    job = parts.jobs.job(id)
-    if job is None or job.user != user.name:
-        raise JobUnknown("There is no such job of yours; job ids are shown when a job is sent.")
-    return parts.response(job)
+    return parts.response(parts.job(id, await parts.user(request)))
 
 
 @routes.api_route("/objects/{kind}/{name}", methods=["GET", "HEAD"], response_class=HttpResponse)

@@ -7,7 +7,7 @@ from typing import cast
 
 from starlette.requests import HTTPConnection
 
-from edif_backend.errors import KeyRefused, NotServing
+from edif_backend.errors import JobUnknown, KeyRefused, NotServing
 from edif_backend.gateway.identity import Identity, User
 from edif_backend.gateway.sessions import Sessions
 from edif_backend.jobs import Job, Jobs
@@ -48,6 +48,28 @@ class Parts:
         except (KeyRefused, NotServing):
             return None
 
+    def job(self, id: str, user: User) -> Job:
+        """The job ``id`` of ``user``.
+
+        Raises:
+            JobUnknown: there is none, or it is somebody else's.
+        """
+        job = self.jobs.job(id)
+        if job is None or job.user != user.name:
+            raise _unknown(id)
+        return job
+
+    def cancel(self, id: str, user: User, why: str) -> Job:
+        """End the job ``id`` of ``user``, unless it has ended; gives the job as it stands then.
+
+        Raises:
+            JobUnknown: there is none, or it is somebody else's.
+        """
+        job = self.jobs.cancel(id, why, user.name)
+        if job is None:
+            raise _unknown(id)
+        return job
+
     def result_url(self, name: str) -> str:
         """A signed link to a result."""
         return f"{self.installation.url('gateway')}/objects/{self.links.sign(name)}"
@@ -58,6 +80,10 @@ class Parts:
         return Response(
             id=job.id, status=job.state.status, description=job.description, data=url, meta=job.meta or None
         )
+
+
+def _unknown(id: str) -> JobUnknown:
+    return JobUnknown(f"There is no job {id[:64]!r} of yours; `edif.jobs()` lists those there are.")
 
 
 def parts_of(connection: HTTPConnection) -> Parts:

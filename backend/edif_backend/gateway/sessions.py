@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from dataclasses import dataclass, field
 
@@ -37,6 +38,7 @@ class Sessions:
         self._jobs = jobs
         self._sessions: dict[str, Session] = {}
         self._seen = jobs.last_event()
+        self._news = asyncio.Event()
 
     def open(self, owner: str | None) -> tuple[str, Session]:
         """A new session and its unguessable id."""
@@ -53,6 +55,11 @@ class Sessions:
         session = self._sessions.get(id)
         return session.owner if session else None
 
+    async def news(self, timeout_s: float) -> None:
+        """Wait until there are new events of whatever job, at most ``timeout_s``."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._news.wait(), timeout_s)
+
     async def follow(self, bell: Bell) -> None:
         """Hand new events to their sessions, for ever."""
         while True:
@@ -61,6 +68,8 @@ class Sessions:
                     self._seen = events[-1].id
                     for event in events:
                         self._hand_over(event)
+                    self._news.set()  # wakes who waits now; who comes later waits for the next
+                    self._news.clear()
             except NotServing as error:  # the database comes back, and then clients hear what they missed
                 log.error("events cannot be read", reason=str(error))
             await bell.wait(timeout_s=1.0)

@@ -43,10 +43,19 @@ class Reading:
         rows = self._database.read(sql.FIND, {"job": id})
         return job_of(rows[0]) if rows else None
 
-    def newest(self, user: str | None = None, limit: int = 50) -> list[Job]:
-        """The newest jobs first, of one user or of all."""
+    def newest(self, user: str | None = None, limit: int = 50, before: str | None = None) -> list[Job]:
+        """The newest jobs first, of one user or of all; only those older than the job ``before``, if one is named."""
         query = select(*sql.JOB).order_by(sql.t.number.desc()).limit(limit)
-        return [job_of(row) for row in self._database.read(query if user is None else query.where(sql.t.user == user))]
+        if user is not None:
+            query = query.where(sql.t.user == user)
+        if before is not None:
+            query = query.where(sql.t.number < select(sql.t.number).where(sql.t.id == before).scalar_subquery())
+        return [job_of(row) for row in self._database.read(query)]
+
+    def events_of(self, job: str, after: int, limit: int) -> list[Event]:
+        """Events of one job with a larger id than ``after``, in order."""
+        query = sql.EVENTS.where(sql.e.job == job, sql.e.id > after).limit(limit)
+        return [Event(*row) for row in self._database.read(query)]
 
     def events_after(self, id: int, limit: int = 1000) -> list[Event]:
         """Events with a larger id, in order; no event with a smaller id appears later."""
@@ -62,6 +71,10 @@ class Reading:
         for model, user, count in self._database.read(sql.WAITING_BY_USER):
             found.setdefault(model, {})[user] = count
         return found
+
+    def held(self, worker: str) -> set[tuple[str, int]]:
+        """Job and attempt of every valid claim of ``worker``."""
+        return {(row.id, row.attempt) for row in self._database.read(sql.HELD, {"worker": worker})}
 
     def unfinished(self) -> set[str]:
         """Ids of the jobs that have not ended: their payloads are still needed."""

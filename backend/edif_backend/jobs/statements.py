@@ -73,6 +73,7 @@ MOVE = (
     )
 )
 FINISH = MOVE.values(result=bindparam("object"), result_bytes=bindparam("size"), meta=bindparam("facts"))
+HELD = select(t.id, t.attempt).where(t.leased_by == bindparam("worker"), CLAIMED)
 RENEW = update(schema.jobs).where(t.leased_by == bindparam("worker"), CLAIMED).values(lease_until=bindparam("until"))
 
 

@@ -68,6 +68,28 @@ class Jobs(Reading):
         assert job is not None
         return job
 
+    def cancel(self, id: str, description: str, user: str | None = None) -> Job | None:
+        """End a job that has not ended yet, at once; gives the job as it then stands.
+
+        Whoever runs it finds its claim gone (:meth:`held`) and stops; what comes of it meanwhile does not count.
+
+        Args:
+            user: whose job it must be; None for the operator, who may end any.
+
+        Returns:
+            The job, CANCELLED or as it had ended before; None when there is no such job of ``user``.
+        """
+        mine = [sql.t.user == user] if user is not None else []
+        open_job = _locked(sql.t.id == id, or_(sql.WAITING, sql.CLAIMED), *mine)
+
+        def work(change: Change) -> None:
+            if change.run(open_job).first():
+                self._finish(change, id, State.CANCELLED, description, None, 0, {"code": "cancelled"})
+
+        self._database.change(work, "dispatcher", "gateway")
+        job = self.job(id)
+        return None if job is None or user not in (None, job.user) else job
+
     # -- the dispatcher -------------------------------------------------------
 
     def claim(self, worker: str, turns: Mapping[str, Sequence[str]], lease_s: float) -> list[Job]:

@@ -107,6 +107,13 @@ class Fleet:
             raise ReplicaLost("The model's process was lost while the job ran; the job starts again.") from error
         return outcome
 
+    async def stop_job(self, model: str, job: str, attempt: int) -> None:
+        """Stop a job that runs on the replica of ``model``; :meth:`run` then ends with the outcome ``cancelled``."""
+        actor = self._actors.get(model)
+        if actor is not None:
+            with contextlib.suppress(ray.exceptions.RayError):  # a lost replica has stopped its jobs
+                await actor.stop_job.remote(job, attempt)
+
     async def reachable(self) -> bool:
         """Whether the Ray cluster still answers; an idle dispatcher hears nothing of its end otherwise."""
         host, _, port = self._address.rpartition(":")

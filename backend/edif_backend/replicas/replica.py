@@ -49,6 +49,7 @@ class Replica:
         self._objects = open_objects(self._installation.objects_dir, self._settings)
         self._pool: ExecutorPool | None = None
         self._starting = asyncio.Lock()
+        self._calls: dict[tuple[str, int], asyncio.Task[Outcome]] = {}
 
     async def start(self) -> None:
         """Load the model, if it is not loaded; jobs that wait for it are told how far it is.
@@ -80,10 +81,25 @@ class Replica:
 
     async def run(self, call: Call) -> Outcome:
         """Run one job; every ending is an outcome, so that nothing raised in a jail travels further."""
+        task = asyncio.create_task(self._run(call))
+        self._calls[call.job, call.attempt] = task
+        try:
+            await asyncio.wait({task})
+        finally:
+            del self._calls[call.job, call.attempt]
+        return Outcome("cancelled", "The job was cancelled.") if task.cancelled() else task.result()
+
+    async def stop_job(self, job: str, attempt: int) -> None:
+        """Stop a job that runs here, its executor with it; one that does not run here is fine."""
+        task = self._calls.get((job, attempt))
+        if task is not None:
+            task.cancel()
+
+    async def _run(self, call: Call) -> Outcome:
         began = time.perf_counter()
         name = f"results/{call.job}-{call.attempt}"
         try:
-            await self.start()
+            await asyncio.shield(self.start())  # it is for others too: a job that is stopped does not stop it
             assert self._pool
             payload = await asyncio.to_thread(self._objects.read, call.payload)
             async with WriteBehind(lambda: self._objects.writer(name)) as sink:

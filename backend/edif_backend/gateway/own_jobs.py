@@ -1,0 +1,75 @@
+"""``/jobs``: a user's own jobs: the list, what one of them said, and its cancelling."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+
+from edif_backend.gateway.parts import parts_of
+from edif_backend.jobs import Job
+
+routes = APIRouter()
+
+#: Events of one answer; who has read them asks for what comes after.
+_EVENTS = 500
+
+Before = Annotated[str | None, Query(max_length=64, description="id of a job: only those older than it")]
+Limit = Annotated[int, Query(ge=1, le=200)]
+After = Annotated[int, Query(ge=0, lt=1 << 63, description="id of an event: only those after it")]
+Wait = Annotated[float, Query(ge=0, le=30, description="how long to wait for the first, in seconds")]
+
+
+def record(job: Job) -> dict[str, Any]:
+    """A job as its owner is told of it."""
+    return {
+        "id": job.id,
+        "model": job.model,
+        "state": job.state.value,
+        "description": job.description,
+        "created_at": job.created_at,
+        "changed_at": job.changed_at,
+        "attempt": job.attempt,
+        "payload_bytes": job.payload_bytes,
+        "result_bytes": job.result_bytes,
+    }
+
+
+@routes.get("/jobs")
+async def listing(request: Request, before: Before = None, limit: Limit = 50) -> dict[str, Any]:
+    """The newest jobs of the asking user, newest first; ``next`` names the job to ask the rest ``before``, if any."""
+    parts = parts_of(request)
+    user = await parts.user(request)
+    if before is not None:
+        parts.job(before, user)
+    found = parts.jobs.newest(user.name, limit + 1, before)
+    return {
+        "now": parts.jobs.now(),
+        "jobs": [record(job) for job in found[:limit]],
+        "next": found[limit - 1].id if len(found) > limit else None,
+    }
+
+
+@routes.get("/jobs/{id}/events")
+async def events(request: Request, id: str, after: After = 0, wait_s: Wait = 0.0) -> dict[str, Any]:
+    """What the job said and how its state changed, and the job as it stands after that.
+
+    Without events to tell, and while the job goes on, the answer waits up to ``wait_s``.
+    """
+    parts = parts_of(request)
+    job = parts.job(id, await parts.user(request))
+    found = parts.jobs.events_of(id, after, _EVENTS)
+    until = parts.jobs.now() + wait_s
+    while not found and not job.state.final and (left_s := until - parts.jobs.now()) > 0:
+        await parts.sessions.news(left_s)
+        found = parts.jobs.events_of(id, after, _EVENTS)
+    told = [{"id": event.id, "kind": event.kind, "description": event.description, "at": event.at} for event in found]
+    return {"events": told, "more": len(found) == _EVENTS, "job": record(parts.jobs.job(id) or job)}
+
+
+@routes.delete("/jobs/{id}")
+async def cancel(request: Request, id: str) -> dict[str, Any]:
+    """End a job that has not ended; gives it as it stands then, also when it had ended before."""
+    parts = parts_of(request)
+    user = await parts.user(request)
+    return record(parts.cancel(id, user, "Cancelled by you."))
