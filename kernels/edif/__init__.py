@@ -1,4 +1,4 @@
-"""What users import: ``edif.models()``, ``edif.status()``, ``edif.next_tokens(logits, tokenizer)``.
+"""What users import: ``edif.models()``, ``edif.status()``, ``edif.jobs()``, ``edif.next_tokens(logits, tokenizer)``.
 
 Runs in the user's process, in a notebook or on a laptop; imports neither torch nor nnsight by itself.
 """
@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
-from edif.errors import BackendRefused, BackendUnreachable, EdifError, ModelUnknown, WeightsElsewhere
+from edif.errors import BackendRefused, BackendUnreachable, EdifError, JobFailed, ModelUnknown, WeightsElsewhere
 from edif.prediction import NextTokens, next_tokens
 from edif.serving import Model, Models, Status, models, status
+from edif.submitted import Job, Jobs, job, jobs
 
 __version__ = version("edif")
 
@@ -17,6 +18,9 @@ __all__ = [
     "BackendRefused",
     "BackendUnreachable",
     "EdifError",
+    "Job",
+    "JobFailed",
+    "Jobs",
     "Model",
     "ModelUnknown",
     "Models",
@@ -24,6 +28,8 @@ __all__ = [
     "Status",
     "WeightsElsewhere",
     "__version__",
+    "job",
+    "jobs",
     "models",
     "next_tokens",
     "status",

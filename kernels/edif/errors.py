@@ -7,7 +7,8 @@
     │   └── TraceUnreachable     … while a trace was sent (edif.remote; also a RemoteError of nnsight)
     ├── BackendRefused           the backend answered no
     ├── TraceRefused             … to a trace (edif.remote; also a RemoteError of nnsight)
-    ├── TraceFailed              the job ended without a result (edif.remote; also a RemoteError of nnsight)
+    ├── JobFailed                the job ended without a result
+    │   └── TraceFailed          … while its trace waited for it (edif.remote; also a RemoteError of nnsight)
     ├── ModelUnknown             the backend does not serve this model (also an OSError, as transformers raises)
     └── WeightsElsewhere         something would run in this process, and the weights are on the backend
 
@@ -60,6 +61,10 @@ class BackendUnreachable(EdifError):
 
 class BackendRefused(EdifError):
     """The backend answered no; the sentence is its own."""
+
+
+class JobFailed(EdifError):
+    """The job ended without a result: the traceback of the user's block, or the reason why it was stopped."""
 
 
 class ModelUnknown(EdifError, OSError):

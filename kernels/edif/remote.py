@@ -24,7 +24,7 @@ from nnsight.schema.response import ResponseModel, Status
 from nnsight.tracing.backend import Backend
 
 from edif import results
-from edif.errors import BackendUnreachable, EdifError
+from edif.errors import BackendUnreachable, EdifError, JobFailed
 from edif.serving import refusal_sentence
 from edif.settings import ClientSettings
 
@@ -43,7 +43,7 @@ class TraceRefused(EdifError, stock.RemoteError):
     """The trace was refused before it ran, or its connection was lost; the sentence says why and what to do."""
 
 
-class TraceFailed(EdifError, stock.RemoteError):
+class TraceFailed(JobFailed, stock.RemoteError):
     """The job ended without a result: the traceback of the user's block, or the reason why it was stopped."""
 
 

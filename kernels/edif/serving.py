@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import httpx
 
 from edif.errors import BackendRefused, BackendUnreachable
 from edif.settings import ClientSettings
+from edif.tables import Table
 
 _TIMEOUT_S = 10.0
 
@@ -30,25 +30,14 @@ class Model:
     purpose: str  #: "research", or "test" for models that know nothing
 
 
-class Models(list[Model]):
-    """The catalogue; shown as a table in a notebook."""
+class Models(Table[Model]):
+    """The catalogue; shown as a table."""
 
-    _COLUMNS = ("id", "state", "dtype", "title")
+    COLUMNS = ("id", "state", "dtype", "title")
+    EMPTY = "The backend serves no model."
 
-    def __repr__(self) -> str:
-        rows = [self._COLUMNS, *self._rows()]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(self._COLUMNS))]
-        return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
-
-    def _repr_html_(self) -> str:
-        head = "".join(f"<th style='text-align:left'>{name}</th>" for name in self._COLUMNS)
-        body = "".join(
-            "<tr>" + "".join(f"<td style='text-align:left'>{escape(cell)}</td>" for cell in row) + "</tr>"
-            for row in self._rows()
-        )
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-    def _rows(self) -> Iterable[tuple[str, ...]]:
+    def rows(self) -> Iterable[tuple[str, ...]]:
+        """Id, state, dtype and title of each."""
         return [(model.id, model.state, model.dtype, model.title) for model in self]
 
 
@@ -96,7 +85,7 @@ def _models(answer: dict[str, Any]) -> Models:
     )
 
 
-def ask(path: str) -> dict[str, Any]:
+def ask(path: str, method: str = "GET") -> dict[str, Any]:
     """The JSON that the gateway answers at ``path``, asked with this process's key.
 
     Raises:
@@ -105,8 +94,11 @@ def ask(path: str) -> dict[str, Any]:
     """
     settings = ClientSettings()
     try:
-        answer = httpx.get(
-            f"{settings.host}{path}", headers={"ndif-api-key": settings.key.get_secret_value()}, timeout=_TIMEOUT_S
+        answer = httpx.request(
+            method,
+            f"{settings.host}{path}",
+            headers={"ndif-api-key": settings.key.get_secret_value()},
+            timeout=_TIMEOUT_S,
         )
     except httpx.HTTPError as error:
         raise BackendUnreachable(settings.host) from error

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import httpx
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
 from edif_backend.clock import now
@@ -69,6 +70,7 @@ def create_app(installation: Installation, settings: BackendSettings) -> FastAPI
     app.include_router(own_jobs.routes)
     app.include_router(mirror_routes(catalogue, installation.models_dir, settings.allow_hub_redirect), prefix="/hf")
     app.add_exception_handler(FabricError, _say)
+    app.add_exception_handler(RequestValidationError, _say_invalid)
     app.add_middleware(BodyLimit, limit_bytes=settings.max_payload_bytes + _FORM_OVERHEAD_BYTES)
     return app
 
@@ -84,3 +86,11 @@ async def _say(request: Request, error: Exception) -> JSONResponse:
     """Every refusal as ``{"detail": sentence, "code": code}``; nnsight shows ``detail`` to its user."""
     assert isinstance(error, FabricError)
     return JSONResponse({"detail": str(error), "code": error.code}, status_code=error.http_status)
+
+
+async def _say_invalid(request: Request, error: Exception) -> JSONResponse:
+    """The same for a question that is not one, such as a number out of bounds: what is wrong with it, and where."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    sentence = f"The request is not valid: {first['loc'][-1]}: {first['msg']}."
+    return JSONResponse({"detail": sentence, "code": "request-invalid"}, status_code=422)

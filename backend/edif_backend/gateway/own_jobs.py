@@ -20,15 +20,15 @@ After = Annotated[int, Query(ge=0, lt=1 << 63, description="id of an event: only
 Wait = Annotated[float, Query(ge=0, le=30, description="how long to wait for the first, in seconds")]
 
 
-def record(job: Job) -> dict[str, Any]:
-    """A job as its owner is told of it."""
+def record(job: Job, now: float) -> dict[str, Any]:
+    """A job as its owner is told of it at the moment ``now``."""
     return {
         "id": job.id,
         "model": job.model,
         "state": job.state.value,
         "description": job.description,
-        "created_at": job.created_at,
-        "changed_at": job.changed_at,
+        "age_s": now - job.created_at,
+        "took_s": job.changed_at - job.created_at,  # from its sending to its last change
         "attempt": job.attempt,
         "payload_bytes": job.payload_bytes,
         "result_bytes": job.result_bytes,
@@ -43,11 +43,18 @@ async def listing(request: Request, before: Before = None, limit: Limit = 50) ->
     if before is not None:
         parts.job(before, user)
     found = parts.jobs.newest(user.name, limit + 1, before)
+    now = parts.jobs.now()
     return {
-        "now": parts.jobs.now(),
-        "jobs": [record(job) for job in found[:limit]],
+        "jobs": [record(job, now) for job in found[:limit]],
         "next": found[limit - 1].id if len(found) > limit else None,
     }
+
+
+@routes.get("/jobs/{id}")
+async def one(request: Request, id: str) -> dict[str, Any]:
+    """A job of the asking user as it stands."""
+    parts = parts_of(request)
+    return record(parts.job(id, await parts.user(request)), parts.jobs.now())
 
 
 @routes.get("/jobs/{id}/events")
@@ -64,7 +71,8 @@ async def events(request: Request, id: str, after: After = 0, wait_s: Wait = 0.0
         await parts.sessions.news(left_s)
         found = parts.jobs.events_of(id, after, _EVENTS)
     told = [{"id": event.id, "kind": event.kind, "description": event.description, "at": event.at} for event in found]
-    return {"events": told, "more": len(found) == _EVENTS, "job": record(parts.jobs.job(id) or job)}
+    job = parts.jobs.job(id) or job
+    return {"events": told, "more": len(found) == _EVENTS, "job": record(job, parts.jobs.now())}
 
 
 @routes.delete("/jobs/{id}")
@@ -72,4 +80,4 @@ async def cancel(request: Request, id: str) -> dict[str, Any]:
     """End a job that has not ended; gives it as it stands then, also when it had ended before."""
     parts = parts_of(request)
     user = await parts.user(request)
-    return record(parts.cancel(id, user, "Cancelled by you."))
+    return record(parts.cancel(id, user, "Cancelled by you."), parts.jobs.now())

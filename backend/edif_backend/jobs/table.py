@@ -80,7 +80,7 @@ class Jobs(Reading):
             The job, CANCELLED or as it had ended before; None when there is no such job of ``user``.
         """
         mine = [sql.t.user == user] if user is not None else []
-        open_job = _locked(sql.t.id == id, or_(sql.WAITING, sql.CLAIMED), *mine)
+        open_job = sql.locked(sql.t.id == id, or_(sql.WAITING, sql.CLAIMED), *mine)
 
         def work(change: Change) -> None:
             if change.run(open_job).first():
