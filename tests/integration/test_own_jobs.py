@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from tests.conftest import Workbench
 
 from edif_backend.jobs import open_jobs
+from edif_backend.settings import BackendSettings
 
 SETUP = """
 import json, time, torch, edif
@@ -35,7 +37,7 @@ def send(seconds, words=""):
 
 def until(state, job):
     deadline = time.monotonic() + 60
-    while edif.jobs()[0].refresh().state != state and time.monotonic() < deadline:
+    while job.refresh().state != state and time.monotonic() < deadline:
         time.sleep(0.02)
 
 def tell(**what): print("TOLD", json.dumps(what))
@@ -57,6 +59,18 @@ def ask(workbench: Workbench, user: str, method: str, path: str) -> httpx.Respon
         headers={"ndif-api-key": workbench.key(user)},
         timeout=30,
     )
+
+
+def first_job(workbench: Workbench, user: str) -> str:
+    """Id of the first job of ``user``, when there is one."""
+    table = open_jobs(workbench.installation.jobs_database)
+    try:
+        deadline = time.monotonic() + 150
+        while not (found := table.newest(user)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return found[0].id
+    finally:
+        table.close()
 
 
 def state_within(workbench: Workbench, job: str, seconds: float, wanted: Callable[[str], bool]) -> str:
@@ -124,8 +138,7 @@ except RemoteError as error:
     said = str(error)
 tell(cancelled=cancelled, again=edif.jobs()[1].cancel().state, freed_s=time.monotonic() - began, said=said)
 """
-    slots = len([found for found in workbench.json("pids") if found["role"] == "executor"])
-    answer = told(workbench, script % max(slots, 1), "canceller")
+    answer = told(workbench, script % BackendSettings().slots, "canceller")
     assert set(answer["cancelled"]) == {"CANCELLED"}
     assert answer["again"] == "CANCELLED"
     assert "Cancelled by you." in answer["said"]
@@ -165,28 +178,32 @@ def test_an_interrupted_trace_cancels_its_job_and_a_stock_client_that_leaves_doe
     script = SETUP + (
         "from nnsight.intervention.backends.remote import RemoteBackend\n"
         "from edif.remote import EdifBackend\n"
+        "import signal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in the background\n"
         "backend = {}(model.to_model_key(), env=model._remoteable_get_env())\n"
         "with model.trace('A prompt', backend=backend):\n"
         "    import time\n"
-        "    time.sleep(3)\n"
+        "    time.sleep(12)\n"
         "    logits = model.output.logits.save()\n"
     )
-    ends = {}
-    for kind, user in (("EdifBackend", "interrupter"), ("RemoteBackend", "leaver")):
-        client = subprocess.Popen(
+    users = {"EdifBackend": f"interrupter-{os.getpid()}", "RemoteBackend": f"leaver-{os.getpid()}"}
+    clients = {
+        kind: subprocess.Popen(
             [sys.executable, "-c", script.format(kind)],
             env=workbench.environment(user),
             stderr=subprocess.PIPE,
             text=True,
         )
-        deadline = time.monotonic() + 90
-        while not (mine := workbench.json("jobs", "--user", user)) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        state_within(workbench, mine[0]["id"], 30, lambda state: state == "RUNNING")
+        for kind, user in users.items()
+    }
+    ends = {}
+    for kind, client in clients.items():
+        job = first_job(workbench, users[kind])
+        state_within(workbench, job, 30, lambda state: state == "RUNNING")
         client.send_signal(signal.SIGINT)
-        _, said = client.communicate(timeout=30)
+        _, said = client.communicate(timeout=60)
         assert "KeyboardInterrupt" in said
-        ends[kind] = state_within(workbench, mine[0]["id"], 30, lambda state: state in ("CANCELLED", "COMPLETED"))
+        ends[kind] = state_within(workbench, job, 60, lambda state: state in ("CANCELLED", "COMPLETED"))
     assert ends == {"EdifBackend": "CANCELLED", "RemoteBackend": "COMPLETED"}
 
 
