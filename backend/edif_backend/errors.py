@@ -11,6 +11,7 @@
     │   ├── ModelUnknown           model-unknown            404    no
     │   ├── SessionUnknown         session-unknown          400    no
     │   ├── JobUnknown             job-unknown              404    no
+    │   ├── LimitReached           limit-reached            429    no
     │   └── NotServing             not-serving              503    no
     ├── JobFailed                                                  the job ended without a result
     │   ├── UserCodeFailed         user-code                -      no
@@ -25,6 +26,8 @@
 """
 
 from __future__ import annotations
+
+import math
 
 
 class FabricError(Exception):
@@ -86,6 +89,21 @@ class JobUnknown(Refused):
 
     code = "job-unknown"
     http_status = 404
+
+
+class LimitReached(Refused):
+    """The user has as much under way, or has used as much, as they may.
+
+    Args:
+        retry_after_s: when it is worth trying again.
+    """
+
+    code = "limit-reached"
+    http_status = 429
+
+    def __init__(self, sentence: str, retry_after_s: float) -> None:
+        super().__init__(sentence)
+        self.retry_after_s = max(1, math.ceil(retry_after_s))
 
 
 class NotServing(Refused):

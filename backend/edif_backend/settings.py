@@ -1,14 +1,14 @@
-"""Settings of the backend: the table ``[backend]`` of ``edif.toml`` and ``EDIF_BACKEND_…`` variables.
+"""Settings of the backend: the tables ``[backend]`` and ``[limits]`` of ``edif.toml``, and ``EDIF_…`` variables.
 
-Built once, at the composition root of each process (gateway, dispatcher, command line); parts get what they need as
-arguments.
+The first is built once, at the composition root of each process (gateway, dispatcher, command line); parts get what
+they need as arguments.  Limits are read again when the file changes (:mod:`edif_backend.jobs.policy`).
 """
 
 from __future__ import annotations
 
 import os
 
-from pydantic import Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from edif_protocol.installation import TomlSettings
@@ -43,16 +43,12 @@ class BackendSettings(TomlSettings):
     objects_access_key: SecretStr = Field(default=SecretStr(""), description="access key of the S3 service")
     objects_secret_key: SecretStr = Field(default=SecretStr(""), description="secret key of the S3 service")
     result_keep_s: float = Field(default=7 * 86400.0, description="how long a result is kept after its job has ended")
-    stored_limit_bytes: int = Field(
-        default=20 * 1024 * MIB, description="results kept of one user; beyond it the oldest go first"
-    )
 
     # -- jobs -----------------------------------------------------------------
     database_url: SecretStr = Field(
         default=SecretStr(""),
         description="jobs database, postgresql://user:password@host/name; empty means SQLite in the installation",
     )
-    job_time_limit_s: float = Field(default=600.0, description="longest run of one job")
     job_attempts: int = Field(default=3, description="how often a job is started when replicas or executors are lost")
     lease_s: float = Field(default=15.0, description="a claimed job whose dispatcher is silent this long is requeued")
 
@@ -71,3 +67,41 @@ class BackendSettings(TomlSettings):
     executor_memory_bytes: int = Field(default=8192 * MIB, description="address space of one executor beyond the model")
     executor_tmp_bytes: int = Field(default=256 * MIB, description="size of an executor's private /tmp")
     result_limit_bytes: int = Field(default=4096 * MIB, description="largest result of one job")
+
+
+class Limits(BaseModel):
+    """What one user may use.  In a table of a group or a user the keys that are left out count as not said."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    weight: float = Field(default=1.0, gt=0, le=1000, description="share of the devices, relative to other users")
+    queued_jobs: int = Field(default=1000, ge=0, description="jobs that may wait at once; 0: any number")
+    running_jobs: int = Field(default=0, ge=0, description="jobs that may run at once; 0: as many as there are slots")
+    payload_bytes: int = Field(
+        default=1024 * MIB, ge=0, description="payloads of all waiting and running jobs together; 0: any size"
+    )
+    stored_bytes: int = Field(
+        default=20 * 1024 * MIB, ge=0, description="results that are kept, beyond it the oldest go first; 0: all"
+    )
+    device_seconds_per_day: float = Field(
+        default=0.0, ge=0, description="seconds that jobs may run in all from midnight to midnight UTC; 0: any time"
+    )
+    time_limit_s: float = Field(default=600.0, gt=0, description="longest run of a job that asks for nothing else")
+    max_time_limit_s: float = Field(
+        default=1800.0, gt=0, description="longest run that a job may ask for; time_limit_s counts if it is longer"
+    )
+
+
+class LimitSettings(Limits, TomlSettings):
+    """The table ``[limits]``: for everybody, then ``[limits.groups.NAME]`` and ``[limits.users.NAME]``."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="EDIF_LIMITS_", toml_table_header=("limits",), frozen=True, extra="forbid"
+    )
+
+    groups: dict[str, Limits] = Field(
+        default_factory=dict, description="by group of the hub; of several groups the most generous value counts"
+    )
+    users: dict[str, Limits] = Field(
+        default_factory=dict, description="by user; what is said here counts, whatever the user's groups have"
+    )

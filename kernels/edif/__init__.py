@@ -9,7 +9,7 @@ from importlib.metadata import version
 
 from edif.errors import BackendRefused, BackendUnreachable, EdifError, JobFailed, ModelUnknown, WeightsElsewhere
 from edif.prediction import NextTokens, next_tokens
-from edif.serving import Model, Models, Status, models, status
+from edif.serving import Model, Models, Status, Usage, models, status, usage
 from edif.submitted import Job, Jobs, job, jobs
 
 __version__ = version("edif")
@@ -26,6 +26,7 @@ __all__ = [
     "Models",
     "NextTokens",
     "Status",
+    "Usage",
     "WeightsElsewhere",
     "__version__",
     "job",
@@ -33,4 +34,5 @@ __all__ = [
     "models",
     "next_tokens",
     "status",
+    "usage",
 ]

@@ -1,10 +1,11 @@
-"""What the backend serves and how it is: ``edif.models()`` and ``edif.status()``.
+"""What the backend serves and how it is: ``edif.models()``, ``edif.status()`` and ``edif.usage()``.
 
-Called by users and by ``%edif``; runs in the user's process and asks the gateway's ``/status`` and ``/whoami``.
+Called by users and by ``%edif``; runs in the user's process and asks ``/status``, ``/whoami`` and ``/usage``.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -69,6 +70,51 @@ def status() -> Status:
         waiting=int(answer.get("waiting") or 0),
         models=_models(answer),
     )
+
+
+#: What is used, the limit of it, and how it is called.
+_LIMITED = (
+    ("queued_jobs", "queued_jobs", "jobs waiting"),
+    ("running_jobs", "running_jobs", "jobs running"),
+    ("payload_bytes", "payload_bytes", "bytes of payload under way"),
+    ("stored_bytes", "stored_bytes", "bytes of results kept"),
+    ("device_seconds_today", "device_seconds_per_day", "device-seconds today"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What you may use, use now, and wait for; printed, it is one line for each limit."""
+
+    user: str
+    groups: tuple[str, ...]
+    weight: float  #: your share of the devices, relative to other users
+    limits: dict[str, float]  #: by name, sizes in bytes; 0 means no limit
+    use: dict[str, float]  #: by name, ``device_seconds_today`` since midnight UTC
+    day_ends_at: float  #: when the count of device-seconds starts anew, seconds since the epoch
+    reservations: list[dict[str, Any]]  #: lab hours of your groups that are not over
+    waiting: list[dict[str, Any]]  #: your waiting jobs, oldest first
+
+    def __str__(self) -> str:
+        lines = [f"{self.user} ({', '.join(self.groups) or 'no groups'}), weight {self.weight:g}"]
+        for used, limit, text in _LIMITED:
+            most = self.limits.get(limit, 0)
+            lines.append(f"{self.use.get(used, 0):>16,.0f}  {text}" + (f", of {most:,.0f}" if most else ""))
+        lines.append(f"{self.limits.get('time_limit_s', 0):>16,.0f}  seconds that one job may run")
+        lines += [f"  {job['id']}  {job['description']}" for job in self.waiting]
+        return "\n".join(lines)
+
+
+def usage() -> Usage:
+    """Your limits, what you use of them, and your waiting jobs.
+
+    Raises:
+        BackendUnreachable: nobody answers at ``NDIF_HOST``.
+        BackendRefused: the key is not accepted.
+    """
+    answer = ask("/usage")
+    known = {field.name: answer[field.name] for field in dataclasses.fields(Usage)}
+    return Usage(**{**known, "groups": tuple(answer["groups"])})
 
 
 def _models(answer: dict[str, Any]) -> Models:

@@ -1,6 +1,6 @@
 """``edif bench fairness``: 500 users and 10,000 jobs through the dispatcher's own fair share, without a wall clock.
 
-Also what a decision costs in milliseconds, from 100 to 10,000 waiting jobs of the same 50 users.
+Also a lab hour, a sweep beside short jobs, and what a decision and an outlook cost in milliseconds.
 """
 
 from __future__ import annotations
@@ -8,10 +8,11 @@ from __future__ import annotations
 import argparse
 import heapq
 import json
+import math
 import random
 import statistics
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from edif_backend.dispatch.fairness import FairShare, jain_index
+from edif_backend.dispatch.forecast import forecast
 
 
 @dataclass
@@ -29,10 +31,14 @@ class Simulation:
     slots: int
     share: FairShare = field(default_factory=FairShare)
     weight: Callable[[str], float] = lambda _: 1.0
+    most: Callable[[str], float] = lambda _: math.inf  #: running jobs of one user
     now: float = 0.0
     queues: dict[str, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
     served: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     waits: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    starts: list[tuple[float, str]] = field(default_factory=list)
+    idle_s: float = 0.0  #: slots that were free while somebody waited who might have run something
+    running: Counter[str] = field(default_factory=Counter)
 
     def run(self, arrivals: list[tuple[float, str, float]], until: float = float("inf")) -> None:
         """``arrivals`` are (time, user, cost in seconds), sorted."""
@@ -44,15 +50,24 @@ class Simulation:
                 self.queues[user].append((at, cost))
                 at, user, cost = next(coming)
             waiting = {name: len(queue) for name, queue in self.queues.items()}
-            for name in self.share.choose(waiting, self.slots - len(running), self.weight):
+            room = lambda name: self.most(name) - self.running[name]  # noqa: E731 - the dispatcher's own way to say it
+            for name in self.share.choose(waiting, self.slots - len(running), self.weight, room):
+                self.starts.append((self.now, name))
+                self.running[name] += 1
+                assert self.running[name] <= self.most(name), "the limit of running jobs"
                 arrived, seconds = self.queues[name].pop(0)
                 self.waits[name].append(self.now - arrived)
                 heapq.heappush(running, (self.now + seconds, name, seconds))
+            assert len(running) <= self.slots, "the slots"
+            able = [name for name, queue in self.queues.items() if queue and room(name) > 0]
+            before, free = self.now, self.slots - len(running)
             self.now = min(at, running[0][0] if running else float("inf"))
             if self.now == float("inf"):
                 return
+            self.idle_s += (self.now - before) * min(free, len(able))
             while running and running[0][0] <= self.now:
                 _, name, seconds = heapq.heappop(running)
+                self.running[name] -= 1
                 self.served[name] += seconds
                 self.share.settle(name, seconds)
 
@@ -99,6 +114,57 @@ def flood(seed: int) -> dict[str, Any]:
     return {"light_p95_wait_s": round(wait_s, 2), "fair_share_s": fair_s, "ratio": round(wait_s / fair_s, 2)}
 
 
+def lab_hour(seed: int) -> dict[str, Any]:
+    """30 students and 10 researchers with sweeps; from 600 s to 1,200 s each student's weight is reserved to be 4.
+
+    Half of the students' share must be theirs again within the time that running jobs need to end.
+    """
+    rng = random.Random(seed)
+    students, researchers = [f"student{n}" for n in range(30)], [f"researcher{n}" for n in range(10)]
+    arrivals = [(0.0, user, rng.uniform(0.5, 1.5)) for user in students for _ in range(400)]
+    arrivals += [(0.0, user, rng.uniform(5, 15)) for user in researchers for _ in range(200)]
+    rng.shuffle(arrivals)
+    served = []
+    for until in (600.0, 1200.0, 1800.0):
+        simulation = Simulation(slots=8)
+        simulation.weight = lambda user, of=simulation: 4.0 if user in students and 600 <= of.now < 1200 else 1.0
+        simulation.run(arrivals, until)
+        served.append(
+            (sum(simulation.served[user] for user in students), sum(simulation.served[user] for user in researchers))
+        )
+    shares = []
+    for (mine, others), (mine_before, others_before) in zip(served, [(0.0, 0.0), *served], strict=False):
+        got, rest = mine - mine_before, others - others_before
+        shares.append(round(got / (got + rest), 3))
+    return {"students_share": dict(zip(("before", "lab_hour", "after"), shares, strict=True))}
+
+
+def interactive(seed: int) -> dict[str, Any]:
+    """One user's sweep of 500 jobs of 10 s, beside 10 users who send a short job every half minute; 4 slots."""
+    rng = random.Random(seed)
+    arrivals = [(0.0, "sweep", 10.0)] * 500
+    users = [f"interactive{number}" for number in range(10)]
+    arrivals += [(turn * 30 + rng.uniform(0, 30), user, 0.3) for user in users for turn in range(30)]
+    waits = {}
+    for name, most in (("unlimited", math.inf), ("sweep_may_run_3", 3)):
+        simulation = Simulation(slots=4, most=lambda user, most=most: most if user == "sweep" else math.inf)
+        simulation.run(sorted(arrivals))
+        short = [wait for user in users for wait in simulation.waits[user]]
+        waits[name] = {"p50_s": round(statistics.median(short), 2), "p95_s": round(p95(short), 2)}
+    return {"interactive_wait": waits}
+
+
+def outlook_ms(jobs: int, users: int = 500) -> float:
+    """Milliseconds to say of every waiting job when it starts."""
+    share = FairShare()
+    waiting = {f"user{number}": jobs // users for number in range(users)}
+    began = time.perf_counter()
+    starts = forecast(share.order(waiting), [0.0] * 8, share.expected_s)
+    taken = time.perf_counter() - began
+    assert len(starts) == jobs
+    return taken * 1000
+
+
 def decision_ms(jobs: int, users: int = 50, repeats: int = 200) -> float:
     """Median milliseconds of one decision with ``jobs`` waiting."""
     share = FairShare()
@@ -118,7 +184,14 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     as_json = parser.parse_args().json
     decisions = {jobs: round(decision_ms(jobs), 4) for jobs in (100, 1000, 10_000)}
-    figures = {"benchmark": "fairness", **population(seed=1), **flood(seed=1), "decision_ms": decisions}
+    figures = {
+        "benchmark": "fairness",
+        **population(seed=1),
+        **flood(seed=1),
+        **lab_hour(seed=1),
+        **interactive(seed=1),
+    }
+    figures |= {"decision_ms": decisions, "outlook_ms": {jobs: round(outlook_ms(jobs), 1) for jobs in (1000, 10_000)}}
     if as_json:
         print(json.dumps(figures))
         return

@@ -50,7 +50,7 @@ def test_a_sweep_keeps_each_user_within_their_room(jobs: Jobs, tmp_path: Path) -
     other = finished(jobs, "d", user="grace", size=1000)
     for id in (*ids, other):
         objects.write(f"results/{id}-1", b"0123456789")
-    assert sweep(jobs, objects, 1e9, 25) == 1
+    assert sweep(jobs, objects, 1e9, lambda _: 25) == 1
     assert {found.name for found in objects.listing("results")} == {f"results/{id}-1" for id in (*ids[1:], other)}
     first = jobs.job(ids[0])
     assert first is not None

@@ -34,7 +34,7 @@ from edif_backend.models.snapshots import Snapshot, prepare
 
 ATTEMPTS = [*neighbours.ATTEMPTS, *files.ATTEMPTS, *network.ATTEMPTS, *kernel_calls.ATTEMPTS, *bombs.ATTEMPTS]
 ENTRY = ModelEntry(id=TINY_ID, title="tiny", source="tiny", repo=TINY_ID)
-LIMITS = Limits(seconds=20, result_bytes=1 << 20, memory_bytes=2 << 30, tmp_bytes=16 << 20, threads=1)
+LIMITS = Limits(result_bytes=1 << 20, memory_bytes=2 << 30, tmp_bytes=16 << 20, threads=1)
 
 #: What user code travels in, and what the control reads: by value, for neither has this folder.
 for module in (attempts, bombs, files, kernel_calls, neighbours, network, sys.modules[__name__]):
@@ -165,7 +165,15 @@ async def run(
         answer = code().save()  # noqa: F841 - read on the far side
     sink = Kept()
     lines = [] if said is None else said
-    await pool.run(compress=False, env={}, payload=capture.payload, sink=sink, started=lambda: None, said=lines.append)
+    await pool.run(
+        compress=False,
+        env={},
+        payload=capture.payload,
+        sink=sink,
+        time_limit_s=20,
+        started=lambda: None,
+        said=lines.append,
+    )
     return torch.load(io.BytesIO(sink.data), weights_only=False)["answer"]
 
 
@@ -278,7 +286,13 @@ async def test_a_forged_end_gives_nothing_but_ones_own_bytes(pool: ExecutorPool,
     with model.trace(torch.tensor([[0, 1, 2]]), backend=capture):
         answer = speak(raw).save()  # noqa: F841 - read on the far side
     done = await pool.run(
-        compress=False, env={}, payload=capture.payload, sink=sink, started=lambda: None, said=lambda _: None
+        compress=False,
+        env={},
+        payload=capture.payload,
+        sink=sink,
+        time_limit_s=20,
+        started=lambda: None,
+        said=lambda _: None,
     )
     assert sink.data == b"mine"
     assert done.result_bytes == 4

@@ -30,7 +30,7 @@ nnsight.register(sys.modules[__name__])
 
 PROMPT = "The Eiffel Tower is in the city of"
 ENTRY = ModelEntry(id=TINY_ID, title="tiny", source="tiny", repo=TINY_ID)
-LIMITS = Limits(seconds=5, result_bytes=4 << 20, memory_bytes=2 << 30, tmp_bytes=16 << 20, threads=1)
+LIMITS = Limits(result_bytes=4 << 20, memory_bytes=2 << 30, tmp_bytes=16 << 20, threads=1)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -79,7 +79,13 @@ class Job:
             self.started += 1
 
         done = await self.pool.run(
-            compress=compress, env=env or {}, payload=payload, sink=sink, started=start, said=self.said.append
+            compress=compress,
+            env=env or {},
+            payload=payload,
+            sink=sink,
+            time_limit_s=5,
+            started=start,
+            said=self.said.append,
         )
         data = bytes(sink.data)
         assert done.result_bytes == len(data)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.bench.fairness import Simulation, p95
+from tests.bench.fairness import Simulation, interactive, lab_hour, p95
 
 from edif_backend.dispatch.fairness import FairShare, jain_index
 
@@ -88,6 +89,96 @@ def test_turns_are_not_saved_up_while_away() -> None:
     share.choose({"b": 1}, 1)
     share.settle("b", 0.5)
     assert Counter(share.choose({"a": 50, "b": 50}, 20))["a"] <= 12
+
+
+@given(
+    seed=st.integers(0, 10**6),
+    slots=st.integers(1, 6),
+    weights=st.dictionaries(USERS, st.sampled_from([0.5, 1.0, 3.0, 10.0]), min_size=1),
+    limits=st.dictionaries(USERS, st.integers(1, 3)),
+)
+@settings(max_examples=60)
+def test_slots_and_running_limits_hold_and_no_slot_stays_free_for_nothing(
+    seed: int, slots: int, weights: dict[str, float], limits: dict[str, int]
+) -> None:
+    rng = random.Random(seed)
+    arrivals = sorted((rng.uniform(0, 30), rng.choice("abcdefgh"), rng.choice([0.1, 1.0, 7.0])) for _ in range(120))
+    simulation = Simulation(
+        slots, weight=lambda user: weights.get(user, 1.0), most=lambda user: limits.get(user, math.inf)
+    )
+    simulation.run(arrivals)  # asserts slots and limits at every start
+    assert simulation.idle_s == 0
+    assert sum(map(len, simulation.waits.values())) == 120  # nobody starves
+
+
+@given(
+    weights=st.lists(st.sampled_from([1.0, 2.0, 3.0, 5.0]), min_size=2, max_size=5),
+    costs=st.lists(st.floats(0.2, 4.0), min_size=5, max_size=5),
+)
+@settings(max_examples=40)
+def test_weights_are_honoured_in_the_long_run(weights: list[float], costs: list[float]) -> None:
+    arrivals = [(0.0, str(user), costs[user]) for user in range(len(weights)) for _ in range(int(1200 / costs[user]))]
+    simulation = Simulation(slots=1, weight=lambda user: weights[int(user)])
+    simulation.run(arrivals, until=600)
+    for user, weight in enumerate(weights):
+        due_s = 600 * weight / sum(weights)
+        assert simulation.served[str(user)] == pytest.approx(due_s, abs=0.05 * 600)
+
+
+def test_a_running_limit_costs_no_more_than_it_says() -> None:
+    """Who is at their limit keeps their place: three of eight slots and a weight of 3 are three slots, not one."""
+    arrivals = [(0.0, user, 1.0) for user in ("staff", "student") for _ in range(1000)]
+    simulation = Simulation(
+        slots=4,
+        weight=lambda user: 9.0 if user == "staff" else 1.0,
+        most=lambda user: 3 if user == "staff" else math.inf,
+    )
+    simulation.run(arrivals, until=100)
+    assert simulation.served["staff"] == pytest.approx(300, abs=10)
+    assert simulation.served["student"] == pytest.approx(100, abs=10)
+
+
+def test_a_reservation_counts_in_its_time_alone() -> None:
+    shares = lab_hour(seed=3)["students_share"]
+    assert shares["before"] == pytest.approx(30 / 40, abs=0.05)
+    assert shares["lab_hour"] == pytest.approx(120 / 130, abs=0.03)
+    assert shares["after"] == pytest.approx(30 / 40, abs=0.05)
+
+
+def test_short_jobs_do_not_wait_behind_a_sweep() -> None:
+    waits = interactive(seed=2)["interactive_wait"]
+    assert waits["unlimited"]["p95_s"] <= 10  # one running job of the sweep at most, not all that wait
+    assert waits["sweep_may_run_3"]["p95_s"] <= 1
+
+
+def test_what_a_lost_job_was_charged_is_given_back() -> None:
+    share = FairShare()
+    assert share.choose({"a": 3, "b": 3}, 1) == ["a"]
+    share.give_back("a")
+    assert share.choose({"a": 3, "b": 3}, 3) == ["a", "b", "a"]  # it is still the turn of the one whose job was lost
+
+
+@given(
+    waiting=st.dictionaries(USERS, st.integers(1, 30), min_size=1),
+    weights=st.dictionaries(USERS, st.sampled_from([1.0, 2.0, 5.0])),
+    costs=st.dictionaries(USERS, st.floats(0.05, 20)),
+)
+def test_the_order_that_is_told_is_the_order_that_comes(
+    waiting: dict[str, int], weights: dict[str, float], costs: dict[str, float]
+) -> None:
+    share = FairShare()
+    for user, seconds in costs.items():
+        share.settle(user, seconds)
+    weight = lambda user: weights.get(user, 1.0)  # noqa: E731 - one line
+    told = share.order(waiting, weight)
+    came = []
+    left = Counter(waiting)
+    while +left:
+        (user,) = share.choose(+left, 1, weight)
+        left[user] -= 1
+        share.settle(user, share.expected_s(user))  # it costs what was expected
+        came.append(user)
+    assert told == came
 
 
 def test_a_quantum_must_be_positive() -> None:

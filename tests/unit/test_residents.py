@@ -153,6 +153,20 @@ def test_a_model_that_runs_jobs_gets_no_more_of_them_and_then_goes(house: Build)
     assert home.fleet.there == {"x/b", "x/c"}
 
 
+def test_who_waits_for_memory_is_told_who_holds_it(house: Build) -> None:
+    home = house(table("a") + table("b", "pinned = true") + table("c"))
+    home.waiting = {"x/a": 1}
+    home.turn()
+    id = home.jobs.submit(Submission("job", "ada", "", "x/c", "", False, {}, 0)).id
+    home.running, home.waiting = {"x/a": 1}, {"x/a": 5, "x/c": 1}
+    home.turn()
+    found = home.jobs.job(id)
+    assert found
+    assert found.state == "PROVISIONING"
+    assert found.description == "Waiting for memory that other models hold: x/a is busy; x/b is pinned."
+    assert home.residents.serves_in_s("x/c") == 20  # a guess
+
+
 def test_what_can_never_fit_is_refused_with_the_number(house: Build) -> None:
     home = house(table("a"), capacity_bytes=GB // 4)
     id = home.jobs.submit(Submission("job", "ada", "", "x/a", "", False, {}, 0)).id

@@ -34,13 +34,22 @@ def lifetime_s(text: str) -> int:
     Raises:
         SetupFailed: not a number with m, h, d or w, or too long.
     """
-    found = re.fullmatch(r"([1-9][0-9]{0,5})([mhdw])", text.strip().lower())
-    if found is None:
-        raise SetupFailed(f"--expires {text!r} is not understood: write 30m, 12h, 7d or 4w.")
-    seconds = int(found[1]) * _UNITS_S[found[2]]
+    seconds = span_s("--expires", text)
     if seconds > _LONGEST_S:
         raise SetupFailed(f"--expires {text} is too long: a key lives at most 90d.")
     return seconds
+
+
+def span_s(option: str, text: str) -> int:
+    """``"90m"`` → 5400.
+
+    Raises:
+        SetupFailed: not a number with m, h, d or w; names ``option``.
+    """
+    found = re.fullmatch(r"([1-9][0-9]{0,5})([mhdw])", text.strip().lower())
+    if found is None:
+        raise SetupFailed(f"{option} {text!r} is not understood: write 30m, 12h, 7d or 4w.")
+    return int(found[1]) * _UNITS_S[found[2]]
 
 
 def user_name(given: str | None) -> str:

@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from edif_backend.cli import laptop_keys, listings, models
+from edif_backend.cli import laptop_keys, limits, listings, models
 from edif_backend.cli.bench import bench
 from edif_backend.cli.console import say
 from edif_backend.cli.doctor import doctor
@@ -24,11 +24,13 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (up, down, status, pids, laptop_keys.env, doctor, bench):
+for command in (up, down, status, limits.reserve, pids, laptop_keys.env, doctor, bench):
     app.command()(command)
 app.add_typer(listings.app, name="jobs")
 app.add_typer(laptop_keys.app, name="key")
 app.add_typer(models.app, name="models")
+app.add_typer(limits.app, name="limits")
+app.add_typer(limits.reservations, name="reservations")
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ import structlog
 from edif_backend import logs
 from edif_backend.dispatch.dispatcher import Dispatcher
 from edif_backend.dispatch.sweeping import sweep_often
-from edif_backend.jobs import open_jobs
+from edif_backend.jobs import Policy, open_jobs
 from edif_backend.models.live import LiveCatalogue
 from edif_backend.replicas.fleet import Fleet
 from edif_backend.settings import BackendSettings
@@ -28,10 +28,11 @@ async def dispatch(installation: Installation, settings: BackendSettings) -> Non
     fleet.connect(f"{installation.host}:{installation.ports['ray']}")
     jobs = open_jobs(installation.jobs_database, installation.run_dir / "bells", url=settings.database_url)
     catalogue = LiveCatalogue(installation.models_file)
+    policy = Policy(installation.config_file, jobs)
     with jobs.bell("dispatcher") as bell:
-        work = asyncio.create_task(Dispatcher(NAME, jobs, catalogue, fleet, settings, installation).run(bell))
+        work = asyncio.create_task(Dispatcher(NAME, jobs, catalogue, fleet, settings, policy, installation).run(bell))
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, work.cancel)
-        sweeping = asyncio.create_task(sweep_often(installation, jobs, settings))
+        sweeping = asyncio.create_task(sweep_often(installation, jobs, policy, settings))
         with contextlib.suppress(asyncio.CancelledError):
             await work
         sweeping.cancel()

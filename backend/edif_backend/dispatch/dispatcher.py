@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, defaultdict
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 import structlog
 
 from edif_backend.dispatch.fairness import FairShare
 from edif_backend.dispatch.residents import Residents
-from edif_backend.errors import ReplicaLost
-from edif_backend.jobs import Bell, Job, Jobs
+from edif_backend.dispatch.standing import Standing
+from edif_backend.dispatch.telling import Scene, Telling
+from edif_backend.errors import NotServing, ReplicaLost
+from edif_backend.jobs import Bell, Job, Jobs, Policy
 from edif_backend.models.live import LiveCatalogue
 from edif_backend.models.orders import Orders
 from edif_backend.replicas.call import Call, Outcome
@@ -26,6 +28,9 @@ from edif_backend.settings import BackendSettings
 from edif_protocol.installation import Installation
 
 log = structlog.get_logger(__name__)
+
+#: How often waiting jobs are looked at.
+_TELL_S = 1.0
 
 
 class Dispatcher:
@@ -42,6 +47,7 @@ class Dispatcher:
         catalogue: LiveCatalogue,
         fleet: Fleet,
         settings: BackendSettings,
+        policy: Policy,
         installation: Installation,
     ) -> None:
         self._name = name
@@ -52,9 +58,12 @@ class Dispatcher:
         self._residents = Residents(
             jobs, catalogue, fleet, settings, models_dir, orders, spawn=self._spawn, turn=self._turn
         )
-        self._running: Counter[str] = Counter()
-        self._calls: dict[tuple[str, int], Job] = {}
+        self._catalogue = catalogue
+        self._standing = Standing(jobs, policy)
+        self._telling = Telling(jobs, self._standing)
+        self._running: dict[tuple[str, int], tuple[Job, float]] = {}  # by id and attempt, with its begin
         self._shares: dict[str, FairShare] = defaultdict(FairShare)
+        self._waiting: Mapping[str, Mapping[str, int]] = {}  # number of jobs by model and user, as of the last turn
         self._tasks: set[asyncio.Task[None]] = set()
         self._checked_at = jobs.now()
 
@@ -66,6 +75,7 @@ class Dispatcher:
         """
         self._jobs.requeue_lost(self._settings.job_attempts, worker=self._name)
         self._residents.start()
+        self._spawn(self._tell_often())
         while True:
             self._jobs.renew(self._name, self._settings.lease_s)
             self._jobs.requeue_lost(self._settings.job_attempts)
@@ -83,55 +93,98 @@ class Dispatcher:
         self._checked_at = self._jobs.now()
 
     def _turn(self) -> None:
-        waiting = self._jobs.waiting()
-        self._residents.tend({model: sum(users.values()) for model, users in waiting.items()}, self._running)
-        turns = {
-            model: self._shares[model].choose(users, self._settings.slots - self._running[model])
-            for model, users in waiting.items()
-            if self._residents.serving(model)
-        }
+        waiting = self._waiting = self._jobs.waiting()
+        running, of_user = self._counts()
+        self._residents.tend({model: sum(users.values()) for model, users in waiting.items()}, running)
+        self._standing.look({user for users in waiting.values() for user in users})
+        turns: dict[str, list[str]] = {}
+        for model, users in waiting.items():
+            if self._residents.serving(model):
+                turns[model] = self._shares[model].choose(
+                    users,
+                    self._settings.slots - running[model],
+                    self._standing.weight,
+                    lambda user: self._standing.most(user) - of_user[user],
+                )
+                of_user.update(turns[model])
         for job in self._jobs.claim(self._name, turns, self._settings.lease_s):
-            self._running[job.model] += 1
-            self._calls[job.id, job.attempt] = job
+            self._running[job.id, job.attempt] = (job, time.monotonic())
             self._residents.used(job.model)
             self._spawn(self._run(job))
+
+    def _counts(self) -> tuple[Counter[str], Counter[str]]:
+        """Number of running jobs by model, and by user over all models."""
+        jobs = [job for job, _ in self._running.values()]
+        return Counter(job.model for job in jobs), Counter(job.user for job in jobs)
+
+    # -- those who wait -------------------------------------------------------
+
+    async def _tell_often(self) -> None:
+        """Tell waiting jobs their place; a look that takes long is followed by a longer pause."""
+        pause_s = _TELL_S
+        while True:
+            await asyncio.sleep(pause_s)
+            began = time.monotonic()
+            scenes = {entry.id: self._scene(entry.id) for entry in self._catalogue.entries}
+            try:
+                await asyncio.to_thread(self._telling.look, scenes)
+            except NotServing as error:  # the database comes back; until then nobody can be told anything
+                log.warning("waiting jobs cannot be told", reason=str(error))
+            except Exception:  # a mistake in what is said must not end the saying for all that come later
+                log.exception("waiting jobs cannot be told")
+            pause_s = min(max(_TELL_S, 20 * (time.monotonic() - began)), 30.0)
+
+    def _scene(self, model: str) -> Scene:
+        now, running = time.monotonic(), defaultdict[str, list[float]](list)
+        for job, began in self._running.values():
+            if job.model == model:
+                running[job.user].append(now - began)
+        load_s = None if self._residents.serving(model) else self._residents.serves_in_s(model)
+        share = self._shares[model].copy({*self._waiting.get(model, ()), *running})
+        return Scene(share, self._settings.slots, running, load_s, self._counts()[1])
 
     # -- jobs -----------------------------------------------------------------
 
     async def _run(self, job: Job) -> None:
-        began = time.monotonic()
-        call = Call(job.id, self._name, job.attempt, job.payload, job.compress, job.env)
+        lost = False
+        call = Call(job.id, self._name, job.attempt, job.payload, job.compress, job.env, job.time_limit_s)
         try:
             outcome = await self._fleet.run(job.model, call)
         except ReplicaLost as error:
             self._jobs.deploy(job.model, "DEPLOYING", str(error), 0)
             outcome = Outcome(error.code, str(error), requeue=True)
+            lost = True
         finally:
-            self._running[job.model] -= 1
-            del self._calls[job.id, job.attempt]
+            _, began = self._running.pop((job.id, job.attempt))
             self._residents.used(job.model)
-            self._shares[job.model].settle(job.user, time.monotonic() - began)
-        self._write_down(job, outcome)
+        device_s = time.monotonic() - began
+        if lost:  # that was the fabric's, so nobody pays for it
+            device_s = 0.0
+            self._shares[job.model].give_back(job.user)
+        else:
+            self._shares[job.model].settle(job.user, device_s)
+        self._write_down(job, outcome, device_s)
         self._turn()
 
     def _stop_unheld(self) -> None:
         """Stop what runs without a claim: jobs that were cancelled, or given to another dispatcher meanwhile."""
-        if not self._calls:
+        if not self._running:
             return
         held = self._jobs.held(self._name)
-        for claim, job in self._calls.items():
+        for claim, (job, _) in self._running.items():
             if claim not in held:
                 self._spawn(self._fleet.stop_job(job.model, *claim))
 
-    def _write_down(self, job: Job, outcome: Outcome) -> None:
+    def _write_down(self, job: Job, outcome: Outcome, device_s: float) -> None:
+        end = (job.id, self._name, job.attempt)
         meta: dict[str, Any] = {"attempt": job.attempt, "seconds": outcome.seconds}
         if outcome.requeue:
-            self._jobs.requeue(job.id, self._name, job.attempt, outcome.description, self._settings.job_attempts)
+            self._jobs.requeue(*end, outcome.description, self._settings.job_attempts, device_s)
         elif outcome.code == "ok":
             meta["sha256"] = outcome.sha256
-            self._jobs.complete(job.id, self._name, job.attempt, outcome.result, outcome.result_bytes, meta)
+            self._jobs.complete(*end, outcome.result, outcome.result_bytes, meta, device_s)
         else:
-            self._jobs.fail(job.id, self._name, job.attempt, outcome.description, {**meta, "code": outcome.code})
+            self._jobs.fail(*end, outcome.description, {**meta, "code": outcome.code}, device_s)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

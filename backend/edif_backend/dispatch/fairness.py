@@ -5,6 +5,9 @@ Each turn gives a user a quantum of device-seconds, times their weight; as long 
 their next job it may run.  What a job costs is known only when it has run, so it is charged by an estimate and settled
 afterwards: whoever runs longer than expected pays with later turns.
 
+Who runs as many jobs as they may is passed over and keeps their place.  A reservation is a larger weight for a while
+(:meth:`~edif_backend.jobs.policy.Policy.weight`).
+
 No clock, no input or output: called by the dispatcher, and by the simulator of ``edif bench fairness``.  A decision
 costs time in the number of users who wait, and none in the number of their jobs.
 """
@@ -12,8 +15,9 @@ costs time in the number of users who wait, and none in the number of their jobs
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 
 #: How much the newest job counts in what a user's next job is expected to cost.
 _NEWEST = 0.3
@@ -39,36 +43,68 @@ class FairShare:
             raise ValueError("A turn must be worth some time.")
         self._quantum_s = quantum_s
         self._accounts: dict[str, _Account] = {}
-        self._turns: list[str] = []  # who waits, next first
+        self._turns: deque[str] = deque()  # who waits, next first
 
     def choose(
-        self, waiting: Mapping[str, int], slots: int, weight: Callable[[str], float] = lambda _: 1.0
+        self,
+        waiting: Mapping[str, int],
+        slots: int,
+        weight: Callable[[str], float] = lambda _: 1.0,
+        room: Callable[[str], float] = lambda _: math.inf,
     ) -> list[str]:
         """Users whose oldest job is to start now, in order (one entry a job, at most ``slots``).
 
         Args:
             waiting: number of waiting jobs by user.
             weight: a user's weight, positive.
+            room: how many more jobs of a user may start; who has no room keeps their place among the turns and what
+                is on their account, and gets nothing added meanwhile.
         """
         left = {user: count for user, count in waiting.items() if count > 0}
         self._forget_those_who_left(left)
+        able = {user: min(count, room(user)) for user, count in left.items()}
+        able = {user: count for user, count in able.items() if count > 0}
         chosen: list[str] = []
-        while left and len(chosen) < slots:
+        passed = 0  # turns in a row in which nothing started
+        while able and len(chosen) < slots:
             user = self._turns[0]
             account = self._accounts[user]
-            if account.balance_s >= self._cost(account):
+            if user in able and account.balance_s >= self._cost(account):
                 account.balance_s -= self._cost(account)
                 chosen.append(user)
-                left[user] -= 1
-                if not left[user]:
-                    del left[user]
-                    self._turns.pop(0)
-                    account.balance_s = min(account.balance_s, 0.0)  # turns are not saved up while nobody waits
+                self._count_down(user, left, able)
+                passed = 0
                 continue
-            self._turns.append(self._turns.pop(0))
-            account.balance_s += self._quantum_s * weight(user)
-            self._skip_rounds(weight)
+            self._turns.rotate(-1)
+            passed += 1
+            if user in able:
+                account.balance_s += self._quantum_s * weight(user)
+            if passed > len(self._turns):
+                self._skip_rounds(able, weight)
+                passed = 0
         return chosen
+
+    def order(
+        self, waiting: Mapping[str, int], weight: Callable[[str], float] = lambda _: 1.0, newcomer: str = ""
+    ) -> list[str]:
+        """Users in the order in which all waiting jobs start if they cost what is expected; nothing is changed.
+
+        Args:
+            newcomer: somebody who has never run anything and waits with one job, as well.
+        """
+        everybody = {**waiting, newcomer: 1} if newcomer else waiting
+        return self.copy(everybody).choose(everybody, sum(everybody.values()), weight)
+
+    def copy(self, users: Iterable[str]) -> FairShare:
+        """One to think ahead with, of these users' accounts."""
+        copied = FairShare(self._quantum_s)
+        copied._accounts = {user: replace(self._accounts[user]) for user in users if user in self._accounts}
+        copied._turns = self._turns.copy()
+        return copied
+
+    def expected_s(self, user: str) -> float:
+        """What the next job of ``user`` is expected to cost, in device-seconds."""
+        return self._cost(self._accounts.get(user) or _Account())
 
     def settle(self, user: str, seconds: float) -> None:
         """A job of ``user`` has ended after ``seconds`` device-seconds: charge what the estimate did not cover."""
@@ -78,26 +114,43 @@ class FairShare:
             seconds if not account.expected_s else account.expected_s + _NEWEST * (seconds - account.expected_s)
         )
 
+    def give_back(self, user: str) -> None:
+        """A job of ``user`` was lost by no fault of theirs: what it was charged is given back, nothing is learnt."""
+        if account := self._accounts.get(user):
+            account.balance_s += self._cost(account)
+
     def _cost(self, account: _Account) -> float:
         return account.expected_s or self._quantum_s
 
+    def _count_down(self, user: str, left: dict[str, int], able: dict[str, float]) -> None:
+        """One job less of the user whose turn it is."""
+        able[user] -= 1
+        if not able[user]:
+            del able[user]
+        left[user] -= 1
+        if not left[user]:
+            del left[user]
+            self._turns.popleft()
+            account = self._accounts[user]
+            account.balance_s = min(account.balance_s, 0.0)  # turns are not saved up while nobody waits
+
     def _forget_those_who_left(self, waiting: Mapping[str, int]) -> None:
-        self._turns = [user for user in self._turns if user in waiting]
+        self._turns = deque(user for user in self._turns if user in waiting)
         known = set(self._turns)
         for user in waiting:
-            self._accounts.setdefault(user, _Account())
             if user not in known:
+                self._accounts.setdefault(user, _Account())
                 self._turns.append(user)
 
-    def _skip_rounds(self, weight: Callable[[str], float]) -> None:
-        """Give everybody the turns in which nobody could have run anything, at once."""
+    def _skip_rounds(self, able: Mapping[str, float], weight: Callable[[str], float]) -> None:
+        """Give all who may start something the turns in which none of them could, at once."""
         rounds = math.inf
-        for user in self._turns:
+        for user in able:
             account = self._accounts[user]
             missing_s = self._cost(account) - account.balance_s
             rounds = min(rounds, math.ceil(missing_s / (self._quantum_s * weight(user))) - 1)
         if math.isfinite(rounds) and rounds > 0:
-            for user in self._turns:
+            for user in able:
                 self._accounts[user].balance_s += rounds * self._quantum_s * weight(user)
 
 

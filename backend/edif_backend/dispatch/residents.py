@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,9 @@ log = structlog.get_logger(__name__)
 
 #: A model that could not be loaded is tried again, for jobs that come later, after this long.
 _RETRY_S = 30.0
+
+#: How long a model is taken to need for loading before it was ever loaded.
+_USUAL_LOAD_S = 20.0
 
 _HOST = "host"
 
@@ -83,6 +86,7 @@ class Residents:
         self._wanted_since: dict[str, float] = {}
         self._ordered: set[str] = set()
         self._failed_at: dict[str, float] = {}
+        self._load_s: dict[str, float] = {}
 
     def start(self) -> None:
         """Forget what an earlier dispatcher said; the replicas it has left are found again."""
@@ -94,6 +98,14 @@ class Residents:
         """Whether jobs for ``model`` can be sent now."""
         resident = self._residents.get(model)
         return bool(resident and not resident.loading and not resident.leaving and self._fleet.loaded(model))
+
+    def serves_in_s(self, model: str) -> float:
+        """In how many seconds ``model`` is expected to be loaded, by the last time that it was; a guess at first."""
+        usual_s = self._load_s.get(model, _USUAL_LOAD_S)
+        resident = self._residents.get(model)
+        if resident is None or not resident.loading:
+            return usual_s
+        return max(usual_s - (self._jobs.now() - resident.loaded_at), 1.0)
 
     def used(self, model: str) -> None:
         """A job of ``model`` starts or ends."""
@@ -120,7 +132,7 @@ class Residents:
             self._load(self._entries[model], parts)
         for need in needs:
             if need.model not in decided.loads and need.model not in decided.impossible:
-                self._jobs.deploying(need.model, State.PROVISIONING, "Waiting for memory that another model holds.")
+                self._jobs.deploying(need.model, State.PROVISIONING, _who_holds(copies))
         self._fetch_missing()
         if decided.evicts and self._end_leaving(running):
             asyncio.get_running_loop().call_soon(self._turn)  # what waited for their memory has it now
@@ -262,6 +274,7 @@ class Residents:
         else:
             self._failed_at.pop(entry.id, None)
             resident = self._residents[entry.id]
+            self._load_s[entry.id] = self._jobs.now() - began
             resident.loading, resident.loaded_at, resident.used_at = False, self._jobs.now(), self._jobs.now()
             log.info("model is there", model=entry.id, seconds=round(resident.loaded_at - began, 2))
             self._jobs.deploying(entry.id, State.QUEUED, "The model is loaded; waiting for a free slot.")
@@ -305,6 +318,19 @@ def _loads_alike(one: ModelEntry, other: ModelEntry) -> bool:
     """Whether a replica of ``one`` is a replica of ``other`` too: what differs is for listings and placement."""
     outside = {"title": "", "pinned": False, "purpose": "research", "replicas": 1}
     return one.model_copy(update=outside) == other.model_copy(update=outside)
+
+
+def _who_holds(copies: Sequence[Copy]) -> str:
+    """Why there is no room yet, for those who wait."""
+    pinned = [copy.model for copy in copies if copy.pinned]
+    leaving = [copy.model for copy in copies if copy.leaving]
+    busy = [copy.model for copy in copies if copy.busy and copy.model not in (*pinned, *leaving)]
+    parts = [
+        f"{' and '.join(models)} {'is' if len(models) == 1 else 'are'} {what}"
+        for models, what in ((busy, "busy"), (leaving, "ending its jobs"), (pinned, "pinned"))
+        if models
+    ]
+    return f"Waiting for memory that other models hold: {'; '.join(parts)}." if parts else "Waiting for memory."
 
 
 def _too_large(size: int, most: int, capacity: int) -> str:

@@ -7,7 +7,7 @@ import asyncio
 import structlog
 
 from edif_backend.errors import FabricError
-from edif_backend.jobs import Jobs
+from edif_backend.jobs import Jobs, Policy
 from edif_backend.objects import open_objects
 from edif_backend.objects.expiry import sweep
 from edif_backend.settings import BackendSettings
@@ -18,12 +18,12 @@ log = structlog.get_logger(__name__)
 _EVERY_S = 300.0
 
 
-async def sweep_often(installation: Installation, jobs: Jobs, settings: BackendSettings) -> None:
+async def sweep_often(installation: Installation, jobs: Jobs, policy: Policy, settings: BackendSettings) -> None:
     """Sweep until cancelled; a sweep that fails is tried again the next time."""
     while True:
         await asyncio.sleep(_EVERY_S)
         try:
-            count = await asyncio.to_thread(_sweep, installation, jobs, settings)
+            count = await asyncio.to_thread(_sweep, installation, jobs, policy, settings)
         except (FabricError, OSError) as error:
             log.warning("sweep failed", reason=str(error))
         else:
@@ -31,6 +31,9 @@ async def sweep_often(installation: Installation, jobs: Jobs, settings: BackendS
                 log.info("objects thrown away", count=count)
 
 
-def _sweep(installation: Installation, jobs: Jobs, settings: BackendSettings) -> int:
+def _sweep(installation: Installation, jobs: Jobs, policy: Policy, settings: BackendSettings) -> int:
     objects = open_objects(installation.objects_dir, settings)
-    return sweep(jobs, objects, settings.result_keep_s, settings.stored_limit_bytes)
+    groups = jobs.groups({user for _, user, *_ in jobs.kept_results()})
+    return sweep(
+        jobs, objects, settings.result_keep_s, lambda user: policy.limits(user, groups.get(user, ())).stored_bytes
+    )

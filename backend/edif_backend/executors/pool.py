@@ -41,7 +41,6 @@ class Sink(Protocol):
 class Limits:
     """What one job may take."""
 
-    seconds: float
     result_bytes: int
     memory_bytes: int  #: address space beyond what is mapped
     tmp_bytes: int  #: private /tmp
@@ -136,10 +135,11 @@ class ExecutorPool:
         env: dict[str, Any],
         payload: bytes,
         sink: Sink,
+        time_limit_s: float,
         started: Callable[[], None],
         said: Callable[[str], None],
     ) -> Done:
-        """Run one job on an executor that has run nothing before, and end that executor.
+        """Run one job on an executor that has run nothing before, and end that executor, at ``time_limit_s`` at last.
 
         Raises:
             UserCodeFailed: the traced block raised; the message is what to show.
@@ -149,13 +149,13 @@ class ExecutorPool:
         began = time.perf_counter()
         executor = self._ready.popleft() if self._ready else await self._fork()
         try:
-            async with asyncio.timeout(self._limits.seconds):
+            async with asyncio.timeout(time_limit_s):
                 executor.writer.write(frames.words(Kind.JOB, compress=compress, env=env))
                 executor.writer.write(frames.pack(Kind.PAYLOAD, payload))
                 result_bytes, seconds = await self._follow(executor, sink, started, said)
         except TimeoutError:
             raise TimeLimitReached(
-                f"The job ran longer than the {self._limits.seconds:.0f} s it may take and was stopped. "
+                f"The job ran longer than the {time_limit_s:g} s it may take and was stopped. "
                 "Trace fewer prompts or tokens at once, or split the work into several jobs."
             ) from None
         except (FrameError, asyncio.IncompleteReadError, ConnectionError) as error:

@@ -12,14 +12,14 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
 from edif_backend.clock import now
-from edif_backend.errors import FabricError
-from edif_backend.gateway import downloads, own_jobs, requests, service, subscribe
+from edif_backend.errors import FabricError, LimitReached
+from edif_backend.gateway import downloads, own_jobs, requests, service, subscribe, usage
 from edif_backend.gateway.bodies import BodyLimit
 from edif_backend.gateway.identity import Identity
 from edif_backend.gateway.mirror import mirror_routes
 from edif_backend.gateway.parts import Parts
 from edif_backend.gateway.sessions import Sessions
-from edif_backend.jobs import open_jobs
+from edif_backend.jobs import Policy, open_jobs
 from edif_backend.models.live import LiveCatalogue
 from edif_backend.objects import open_objects
 from edif_backend.objects.links import Links
@@ -44,6 +44,7 @@ def create_app(installation: Installation, settings: BackendSettings) -> FastAPI
                     settings=settings,
                     catalogue=catalogue,
                     jobs=jobs,
+                    policy=Policy(installation.config_file, jobs),
                     objects=open_objects(installation.objects_dir, settings),
                     links=Links(installation.secret("link-key"), settings.result_link_s, now),
                     identity=Identity(
@@ -68,6 +69,7 @@ def create_app(installation: Installation, settings: BackendSettings) -> FastAPI
     app.include_router(subscribe.routes)
     app.include_router(downloads.routes)
     app.include_router(own_jobs.routes)
+    app.include_router(usage.routes)
     app.include_router(mirror_routes(catalogue, installation.models_dir, settings.allow_hub_redirect), prefix="/hf")
     app.add_exception_handler(FabricError, _say)
     app.add_exception_handler(RequestValidationError, _say_invalid)
@@ -85,7 +87,8 @@ def _key_mend(installation: Installation) -> str:
 async def _say(request: Request, error: Exception) -> JSONResponse:
     """Every refusal as ``{"detail": sentence, "code": code}``; nnsight shows ``detail`` to its user."""
     assert isinstance(error, FabricError)
-    return JSONResponse({"detail": str(error), "code": error.code}, status_code=error.http_status)
+    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, LimitReached) else None
+    return JSONResponse({"detail": str(error), "code": error.code}, error.http_status, headers)
 
 
 async def _say_invalid(request: Request, error: Exception) -> JSONResponse:

@@ -21,7 +21,12 @@ Wait = Annotated[float, Query(ge=0, le=30, description="how long to wait for the
 
 
 def record(job: Job, now: float) -> dict[str, Any]:
-    """A job as its owner is told of it at the moment ``now``."""
+    """A job as its owner is told of it at the moment ``now``.
+
+    While it waits, ``position`` is how many jobs start before it, and ``starts_in_s`` when it is expected to start; None
+    when that is not known, or when it does not start for now.
+    """
+    starts_at = job.meta.get("starts_at")
     return {
         "id": job.id,
         "model": job.model,
@@ -32,6 +37,8 @@ def record(job: Job, now: float) -> dict[str, Any]:
         "attempt": job.attempt,
         "payload_bytes": job.payload_bytes,
         "result_bytes": job.result_bytes,
+        "position": job.meta.get("position"),
+        "starts_in_s": None if starts_at is None else max(0.0, starts_at - now),
     }
 
 

@@ -10,13 +10,16 @@ from starlette.requests import HTTPConnection
 from edif_backend.errors import JobUnknown, KeyRefused, NotServing
 from edif_backend.gateway.identity import Identity, User
 from edif_backend.gateway.sessions import Sessions
-from edif_backend.jobs import Job, Jobs
+from edif_backend.jobs import Job, Jobs, Policy
 from edif_backend.models.live import LiveCatalogue
 from edif_backend.objects import Objects
 from edif_backend.objects.links import Links
 from edif_backend.settings import BackendSettings
 from edif_protocol.installation import Installation
 from edif_protocol.wire import KEY_HEADER, Response, State
+
+#: A dispatcher that was silent this long counts as gone.
+_DISPATCHER_SILENT_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,7 @@ class Parts:
     settings: BackendSettings
     catalogue: LiveCatalogue
     jobs: Jobs
+    policy: Policy
     objects: Objects
     links: Links
     identity: Identity
@@ -77,9 +81,15 @@ class Parts:
     def response(self, job: Job) -> Response:
         """The job as it stands, with a link when it has a result."""
         url = self.result_url(job.result) if job.state is State.COMPLETED and job.result else None
-        return Response(
-            id=job.id, status=job.state.status, description=job.description, data=url, meta=job.meta or None
-        )
+        said = job.description if job.state.final else self.nobody_works() or job.description
+        return Response(id=job.id, status=job.state.status, description=said, data=url, meta=job.meta or None)
+
+    def nobody_works(self) -> str:
+        """That jobs are not being worked on at present, for those who wait; nothing while they are."""
+        seen_at = self.jobs.dispatcher_seen_at()
+        if seen_at is not None and self.jobs.now() - seen_at <= _DISPATCHER_SILENT_S:
+            return ""
+        return "The dispatcher gives no sign of life; jobs are kept and run when it is back."
 
 
 def _unknown(id: str) -> JobUnknown:

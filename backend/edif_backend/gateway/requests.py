@@ -14,15 +14,19 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 
-from edif_backend.errors import NotServing, PayloadRefused, PayloadTooLarge, SessionUnknown
+from edif_backend.errors import LimitReached, NotServing, PayloadRefused, PayloadTooLarge, SessionUnknown
 from edif_backend.gateway.identity import User
 from edif_backend.gateway.parts import Parts, parts_of
 from edif_backend.gateway.payloads import check_payload, check_version
-from edif_backend.jobs import Submission
+from edif_backend.jobs import Job, Submission
 from edif_backend.models.catalogue import ModelEntry
+from edif_backend.settings import Limits
 from edif_protocol.wire import NNSIGHT_HEADER, Envelope, ModelKey, Response, State
 
 routes = APIRouter()
+
+#: In the envelope's ``env``: how many seconds the job may run, where that is not the user's default.
+TIME_LIMIT = "time_limit_s"
 
 
 @routes.post("/request")
@@ -36,6 +40,8 @@ async def submit(request: Request) -> Response:
     _check_session(parts, envelope, user)
     await asyncio.to_thread(check_payload, payload, envelope.compress, parts.settings.max_unpacked_bytes)
 
+    limits = parts.policy.limits(user.name, user.groups)
+    time_limit_s = _time_limit_s(envelope, limits)
     id = uuid.uuid4().hex
     try:
         await asyncio.to_thread(parts.objects.write, f"payloads/{id}", payload)
@@ -43,7 +49,9 @@ async def submit(request: Request) -> Response:
         raise NotServing(
             f"The payload cannot be stored ({error.strerror}); nothing was accepted. Tell the operator, then try again."
         ) from error
-    job = parts.jobs.submit(
+    job = await _accept(
+        parts,
+        limits,
         Submission(
             id=id,
             user=user.name,
@@ -51,11 +59,34 @@ async def submit(request: Request) -> Response:
             model=entry.id,
             model_key=envelope.model_key,
             compress=envelope.compress,
-            env=envelope.env,
+            env={name: value for name, value in envelope.env.items() if name != TIME_LIMIT},
             payload_bytes=len(payload),
-        )
+            time_limit_s=time_limit_s,
+            groups=tuple(user.groups),
+        ),
     )
     return Response(id=job.id, status=State.RECEIVED, description="The job is stored and waits for a free slot.")
+
+
+async def _accept(parts: Parts, limits: Limits, submission: Submission) -> Job:
+    try:
+        return parts.jobs.submit(submission, limits)
+    except LimitReached:
+        await asyncio.to_thread(parts.objects.delete, f"payloads/{submission.id}")
+        raise
+
+
+def _time_limit_s(envelope: Envelope, limits: Limits) -> float:
+    """The job's own time limit: the one that it asks for, or its user's."""
+    asked = envelope.env.get(TIME_LIMIT)
+    if asked is None:
+        return limits.time_limit_s
+    if isinstance(asked, bool) or not isinstance(asked, int | float) or not 0 < asked <= limits.max_time_limit_s:
+        raise PayloadRefused(
+            f"{TIME_LIMIT} in the request's env must be a number of seconds, more than 0 and at most "
+            f"{limits.max_time_limit_s:g}, which is the longest that a job of yours may run."
+        )
+    return float(asked)
 
 
 async def _read_form(request: Request, limit_bytes: int) -> tuple[Envelope, bytes]:

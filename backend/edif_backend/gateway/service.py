@@ -15,9 +15,6 @@ from edif_protocol.wire import ModelKey
 
 routes = APIRouter()
 
-#: A dispatcher that was silent this long counts as gone.
-_DISPATCHER_SILENT_S = 15.0
-
 
 @routes.get("/ping")
 async def ping() -> str:
@@ -28,19 +25,20 @@ async def ping() -> str:
 @routes.api_route("/connected", methods=["GET", "HEAD"])
 async def connected(request: Request) -> dict[str, str]:
     """Whether jobs are being worked on: the dispatcher has given a sign of life."""
-    parts = parts_of(request)
-    seen_at = parts.jobs.dispatcher_seen_at()
-    if seen_at is None or parts.jobs.now() - seen_at > _DISPATCHER_SILENT_S:
-        raise NotServing("The dispatcher gives no sign of life; jobs are kept and run when it is back.")
+    if sentence := parts_of(request).nobody_works():
+        raise NotServing(sentence)
     return {"status": "connected"}
 
 
 @routes.get("/status")
 async def status(request: Request) -> dict[str, Any]:
-    """Every model of the catalogue and its state, in the words of nnsight's ``status()``, and the queue."""
+    """Every model of the catalogue and its state, in the words of nnsight's ``status()``, and the queue of each.
+
+    ``wait_s`` is how long a job of somebody new is expected to wait, in seconds.
+    """
     parts = parts_of(request)
     parts.catalogue.refresh()
-    known = parts.jobs.deployments()
+    known, waiting, running = parts.jobs.deployments(), parts.jobs.waiting(), parts.jobs.claimed()
     deployments: dict[str, Any] = {}
     for entry in parts.catalogue.entries:
         deployment = known.get(entry.id)
@@ -62,7 +60,16 @@ async def status(request: Request) -> dict[str, Any]:
         }
     return {
         "deployments": deployments,
-        "waiting": {model: sum(users.values()) for model, users in parts.jobs.waiting().items()},
+        "waiting": {model: sum(users.values()) for model, users in waiting.items()},
+        "queue": {
+            entry.id: {
+                "waiting": sum(waiting.get(entry.id, {}).values()),
+                "users": len(waiting.get(entry.id, {})),
+                "running": running.get(entry.id, 0),
+                "wait_s": known[entry.id].wait_s if entry.id in known else None,
+            }
+            for entry in parts.catalogue.entries
+        },
         "catalogue_problem": parts.catalogue.problem,
     }
 

@@ -21,6 +21,9 @@ routes = APIRouter()
 #: A client that has not sent a job this long after subscribing is hung up on.
 IDLE_S = 120.0
 
+#: Whose job has been silent this long is told when nobody works on it.
+_STILL_S = 10.0
+
 
 @routes.websocket("/subscribe")
 async def subscribe(socket: WebSocket) -> None:
@@ -46,8 +49,11 @@ async def _tell(socket: WebSocket, id: str, session: Session, parts: Parts) -> N
     waited_for: set[str] = set()
     while True:
         try:
-            event = await asyncio.wait_for(session.events.get(), None if waited_for else IDLE_S)
+            event = await asyncio.wait_for(session.events.get(), _STILL_S if waited_for else IDLE_S)
         except TimeoutError:
+            if waited_for:
+                await _say_if_nobody_works(socket, waited_for, parts)
+                continue
             await socket.close(code=1000, reason="no job was sent")
             return
         if event is None:
@@ -65,6 +71,15 @@ async def _tell(socket: WebSocket, id: str, session: Session, parts: Parts) -> N
             await _send(socket, event, state.status, job.meta if job else None)
         if state.final:
             waited_for.discard(event.job)
+
+
+async def _say_if_nobody_works(socket: WebSocket, waited_for: set[str], parts: Parts) -> None:
+    """What the dispatcher cannot say: that there is none."""
+    if not parts.nobody_works():
+        return
+    for job in filter(None, map(parts.jobs.job, sorted(waited_for))):
+        if not job.state.final:
+            await socket.send_text(parts.response(job).model_dump_json(exclude_none=True))
 
 
 async def _send(socket: WebSocket, event: Event, status: str, meta: dict[str, object] | None = None) -> None:

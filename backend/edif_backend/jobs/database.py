@@ -57,6 +57,13 @@ class Change:
         )
         self._connection.execute(statement, row)
 
+    def add_up(self, table: Table, row: Mapping[str, Any]) -> None:
+        """Add a row; when there is one of that key already, add the other columns, which are numbers, to its own."""
+        fresh = self._insert(table)
+        keys = [column.name for column in table.primary_key]
+        sums = {name: table.c[name] + fresh.excluded[name] for name in row if name not in keys}
+        self._connection.execute(fresh.on_conflict_do_update(index_elements=keys, set_=sums), row)
+
     def event(self, job: str, kind: str, description: str, at: float) -> None:
         """Note an event of a job."""
         self._events.append({"of_job": job, "event_kind": kind, "event_description": description, "event_at": at})

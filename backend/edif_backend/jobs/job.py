@@ -29,6 +29,8 @@ class Submission:
     compress: bool  #: zstd, for payload and result alike
     env: dict[str, Any]
     payload_bytes: int
+    time_limit_s: float = 600.0  #: longest run
+    groups: tuple[str, ...] = ()  #: of the user, as the hub says now
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class Job:
     result: str | None  #: name of the result object
     result_bytes: int
     meta: dict[str, Any] = field(default_factory=dict)
+    time_limit_s: float = 600.0  #: longest run
 
     @property
     def payload(self) -> str:
@@ -80,3 +83,46 @@ class Deployment:
     description: str
     replicas: int
     seen_at: float
+    wait_s: float | None = None  #: how long a job of somebody new is expected to wait
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingJob:
+    """What is needed of a waiting job to tell when it starts."""
+
+    id: str
+    user: str
+    model: str
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What a waiting job is told."""
+
+    job: str
+    description: str | None  #: None: what it was told stays
+    position: int | None  #: how many jobs start before it; None: it does not start for now
+    starts_at: float | None  #: when it is expected to start, seconds since the epoch
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What a user has under way, keeps, and has used today."""
+
+    queued_jobs: int = 0
+    running_jobs: int = 0
+    payload_bytes: int = 0  #: of waiting and running jobs
+    stored_bytes: int = 0  #: results that are kept
+    device_seconds_today: float = 0.0  #: since midnight UTC
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """For a while, a group's members have (at least) this weight: a course's lab hour."""
+
+    id: str
+    group: str
+    weight: float
+    starts_at: float  #: seconds since the epoch, UTC
+    ends_at: float

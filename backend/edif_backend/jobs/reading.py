@@ -5,18 +5,18 @@ The first half of :class:`~edif_backend.jobs.table.Jobs`, which has the changes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import func, or_, select
 
 from edif_backend.clock import Clock
-from edif_backend.jobs import schema
+from edif_backend.jobs import accounting, schema
 from edif_backend.jobs import statements as sql
 from edif_backend.jobs.bell import Bell
 from edif_backend.jobs.database import Database
-from edif_backend.jobs.job import Deployment, Event, Job
-from edif_protocol.wire import State
+from edif_backend.jobs.job import Deployment, Event, Job, Reservation, Use, WaitingJob
+from edif_protocol.wire import WAITING_STATES, State
 
 
 class Reading:
@@ -76,6 +76,21 @@ class Reading:
         """Job and attempt of every valid claim of ``worker``."""
         return {(row.id, row.attempt) for row in self._database.read(sql.HELD, {"worker": worker})}
 
+    def waiting_jobs(self) -> list[WaitingJob]:
+        """All waiting jobs, oldest first."""
+        query = select(sql.t.id, sql.t.user, sql.t.model, sql.t.created_at).where(sql.WAITING).order_by(sql.t.number)
+        return [WaitingJob(*row) for row in self._database.read(query)]
+
+    def claimed(self) -> dict[str, int]:
+        """Number of claimed jobs by model."""
+        query = select(sql.t.model, func.count()).where(sql.CLAIMED).group_by(sql.t.model)
+        return {row[0]: row[1] for row in self._database.read(query)}
+
+    def waiting_of(self, user: str) -> list[Job]:
+        """The waiting jobs of one user, oldest first."""
+        query = select(*sql.JOB).where(sql.t.user == user, sql.WAITING).order_by(sql.t.number)
+        return [job_of(row) for row in self._database.read(query)]
+
     def unfinished(self) -> set[str]:
         """Ids of the jobs that have not ended: their payloads are still needed."""
         return {row.id for row in self._database.read(select(sql.t.id).where(or_(sql.WAITING, sql.CLAIMED)))}
@@ -84,6 +99,45 @@ class Reading:
         """Job, user, object, bytes and end of every result that is promised, oldest first."""
         query = select(sql.t.id, sql.t.user, sql.t.result, sql.t.result_bytes, sql.t.changed_at).where(sql.KEPT)
         return [(*row,) for row in self._database.read(query.order_by(sql.t.changed_at, sql.t.number))]
+
+    # -- users and what they may -----------------------------------------------
+
+    def groups(self, users: Iterable[str]) -> dict[str, list[str]]:
+        """Groups of these users, as they were with the last job of each; who has never sent one is left out."""
+        query = select(schema.users).where(schema.users.c.name.in_(sorted(users)))
+        return {row.name: row.member_of for row in self._database.read(query)}
+
+    def use(self, user: str) -> Use:
+        """What a user has under way, keeps, and has used today."""
+        mine = {"of_user": user}
+        counts = {State(state): (count, size) for state, count, size in self._database.read(accounting.UNDER_WAY, mine)}
+        stored = select(func.coalesce(func.sum(sql.t.result_bytes), 0)).where(sql.KEPT, sql.t.user == user)
+        charged = self._database.read(accounting.CHARGED, {**mine, "of_day": accounting.day_of(self._clock())})
+        return Use(
+            queued_jobs=sum(count for state, (count, _) in counts.items() if state in WAITING_STATES),
+            running_jobs=sum(count for state, (count, _) in counts.items() if state not in WAITING_STATES),
+            payload_bytes=sum(int(size) for _, size in counts.values()),
+            stored_bytes=int(self._database.read(stored)[0][0]),
+            device_seconds_today=charged[0][0] if charged else 0.0,
+        )
+
+    def charged_today(self) -> dict[str, float]:
+        """Device-seconds of every user who has used any since midnight UTC."""
+        c = schema.charges.c
+        today = select(c.user, c.device_s).where(c.day == accounting.day_of(self._clock()))
+        return {row.user: row.device_s for row in self._database.read(today)}
+
+    def limits_set(self) -> dict[str, dict[str, Any]]:
+        """What commands have set, over ``edif.toml``: values by ``group:NAME`` or ``user:NAME``."""
+        return {row.subject: row.said for row in self._database.read(select(schema.limits))}
+
+    def reservations(self, after: float) -> list[Reservation]:
+        """Reservations that end later than ``after``, the first to begin first."""
+        r = schema.reservations.c
+        query = select(schema.reservations).where(r.ends_at > after).order_by(r.starts_at, r.id)
+        return [Reservation(*row) for row in self._database.read(query)]
+
+    # -- signs of life ---------------------------------------------------------
 
     def dispatcher_seen_at(self) -> float | None:
         """When a dispatcher last gave a sign of life."""

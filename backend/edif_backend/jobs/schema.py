@@ -61,6 +61,7 @@ jobs = Table(
     Column("result", Line),
     Column("result_bytes", BigInteger),
     Column("meta", Json),
+    Column("time_limit_s", Double),
 )
 
 events = Table(
@@ -82,9 +83,37 @@ deployments = Table(
     Column("description", Line),
     Column("replicas", Integer),
     Column("seen_at", Double),
+    Column("wait_s", Double),
 )
 
 dispatchers = Table("dispatchers", _tables, Column("name", Line, primary_key=True), Column("seen_at", Double))
+
+users = Table(
+    "users", _tables, Column("name", Line, primary_key=True), Column("member_of", Json), Column("seen_at", Double)
+)
+
+charges = Table(
+    "charges",
+    _tables,
+    Column("user", Line, primary_key=True),
+    Column("day", Line, primary_key=True),
+    Column("device_s", Double),
+    Column("jobs", Integer),
+)
+
+limits = Table(
+    "limits", _tables, Column("subject", Line, primary_key=True), Column("said", Json), Column("changed_at", Double)
+)
+
+reservations = Table(
+    "reservations",
+    _tables,
+    Column("id", Line, primary_key=True),
+    Column("member_of", Line),
+    Column("weight", Double),
+    Column("starts_at", Double),
+    Column("ends_at", Double),
+)
 
 #: One row for each file of ``versions`` that this database has seen.
 migrations = Table(

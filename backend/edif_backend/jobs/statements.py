@@ -17,6 +17,7 @@ KEPT = (t.state == State.COMPLETED) & t.result.is_not(None)
 JOB = (
     *(t.id, t.user, t.session_id, t.model, t.model_key, t.compress, t.env, t.payload_bytes, t.state),
     *(t.description, t.attempt, t.leased_by, t.created_at, t.changed_at, t.result, t.result_bytes, t.meta),
+    t.time_limit_s,
 )
 e = schema.events.c
 
@@ -42,6 +43,7 @@ CLAIM = (
         leased_by=bindparam("worker"),
         lease_until=bindparam("until"),
         changed_at=bindparam("moment"),
+        meta={},  # what it was told while it waited
     )
     .returning(t.number, *JOB)
 )
@@ -56,11 +58,14 @@ RUNNING = (
     .values(state=State.RUNNING, changed_at=bindparam("moment"))
 )
 ALIVE = (
-    select(t.id)
+    select(t.id, t.user)
     .where(t.id == bindparam("job"), t.attempt == bindparam("claim"), CLAIMED)
     .with_for_update()  # a line must not come after the event that ends its job
 )
 HOLDS = ALIVE.where(t.leased_by == bindparam("worker"))
+CANCELLED_MEANWHILE = select(t.id, t.user).where(
+    t.id == bindparam("job"), t.attempt == bindparam("claim"), t.state == State.CANCELLED
+)
 MOVE = (
     update(schema.jobs)
     .where(t.id == bindparam("job"))
@@ -72,11 +77,18 @@ MOVE = (
         changed_at=bindparam("moment"),
     )
 )
+NOTE = (
+    update(schema.jobs)
+    .where(t.id == bindparam("job"))
+    .values(
+        description=func.coalesce(bindparam("said", type_=t.description.type), t.description), meta=bindparam("facts")
+    )
+)
 FINISH = MOVE.values(result=bindparam("object"), result_bytes=bindparam("size"), meta=bindparam("facts"))
 HELD = select(t.id, t.attempt).where(t.leased_by == bindparam("worker"), CLAIMED)
 RENEW = update(schema.jobs).where(t.leased_by == bindparam("worker"), CLAIMED).values(lease_until=bindparam("until"))
 
 
-def locked(*conditions: ColumnElement[bool]) -> Select[str, int]:
+def locked(*conditions: ColumnElement[bool]) -> Select[str, int, str]:
     """The jobs that meet the conditions, oldest first, locked until the transaction ends."""
-    return select(t.id, t.attempt).where(*conditions).order_by(t.number).with_for_update()
+    return select(t.id, t.attempt, t.state).where(*conditions).order_by(t.number).with_for_update()

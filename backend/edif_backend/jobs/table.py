@@ -17,16 +17,20 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
-from sqlalchemy import or_, select
+from sqlalchemy import delete, or_, select, update
 
 from edif_backend.clock import Clock, now
-from edif_backend.jobs import schema
+from edif_backend.jobs import accounting, schema
 from edif_backend.jobs import statements as sql
 from edif_backend.jobs.database import Change
-from edif_backend.jobs.job import Job, Submission
+from edif_backend.jobs.job import Job, Note, Reservation, Submission
 from edif_backend.jobs.reading import Reading, job_of
 from edif_backend.jobs.sqlite import SqliteDatabase
+from edif_backend.settings import Limits
 from edif_protocol.wire import LOG, State
+
+#: How many waiting jobs hear at once how far their model is: thousands of events would help nobody.
+_TOLD_AT_ONCE = 100
 
 
 def open_jobs(database: Path, bells: Path | None = None, clock: Clock = now, url: SecretStr | None = None) -> Jobs:
@@ -52,14 +56,26 @@ class Jobs(Reading):
 
     # -- the gateway ----------------------------------------------------------
 
-    def submit(self, submission: Submission) -> Job:
-        """Accept a job; submitting the same id again changes nothing and returns what is there."""
+    def submit(self, submission: Submission, limits: Limits | None = None) -> Job:
+        """Accept a job; submitting the same id again changes nothing and returns what is there.
+
+        Args:
+            limits: what its user may have under way; judged together with all that other gateways accept.
+
+        Raises:
+            LimitReached: the user is over a limit with this job; nothing changed.
+        """
         moment = self._clock()
-        row = {**dataclasses.asdict(submission), "state": State.QUEUED, "created_at": moment, "changed_at": moment}
+        given = dataclasses.asdict(submission)
+        del given["groups"]
+        row = {**given, "state": State.QUEUED, "created_at": moment, "changed_at": moment}
         row |= {"description": "", "attempt": 0, "result_bytes": 0, "meta": {}}
 
         def work(change: Change) -> None:
+            accounting.know_user(change, submission, moment)
             if change.add(schema.jobs, row):
+                if limits:
+                    accounting.judge(change, submission, limits, moment)
                 change.event(submission.id, State.RECEIVED, "", moment)
                 change.event(submission.id, State.QUEUED, "Waiting for a free slot.", moment)
 
@@ -114,14 +130,28 @@ class Jobs(Reading):
         return self._database.change(work, "gateway") if any(turns.values()) else []
 
     def deploying(self, model: str, state: State, description: str) -> None:
-        """Tell the jobs that wait for ``model`` how far it is (``PROVISIONING`` or ``DEPLOYING``)."""
-        waiting = sql.locked(
-            sql.WAITING, sql.t.model == model, or_(sql.t.state != state, sql.t.description != description)
-        )
+        """Tell the oldest hundred jobs that wait for ``model`` how far it is (``PROVISIONING`` or ``DEPLOYING``)."""
+        oldest = select(sql.t.id).where(sql.WAITING, sql.t.model == model).order_by(sql.t.number).limit(_TOLD_AT_ONCE)
+        waiting = sql.locked(sql.t.id.in_(oldest), or_(sql.t.state != state, sql.t.description != description))
 
         def work(change: Change) -> None:
             for row in change.run(waiting).fetchall():
                 self._move(change, row.id, state, description)
+
+        self._database.change(work, "gateway")
+
+    def note(self, notes: Sequence[Note]) -> None:
+        """Tell waiting jobs their place and more; those that do not wait any more are left alone."""
+        said = {note.job: note for note in notes}
+
+        def work(change: Change) -> None:
+            moment, waiting = self._clock(), change.run(sql.locked(sql.WAITING, sql.t.id.in_(said))).fetchall()
+            for row in waiting:
+                note = said[row.id]
+                facts = {"position": note.position, "starts_at": note.starts_at}
+                change.run(sql.NOTE, {"job": row.id, "said": note.description, "facts": facts})
+                if note.description is not None:
+                    change.event(row.id, row.state, note.description, moment)
 
         self._database.change(work, "gateway")
 
@@ -157,34 +187,47 @@ class Jobs(Reading):
         self._database.change(work, "gateway")
 
     def complete(
-        self, job: str, worker: str, attempt: int, result: str, result_bytes: int, meta: Mapping[str, Any]
+        self,
+        job: str,
+        worker: str,
+        attempt: int,
+        result: str,
+        result_bytes: int,
+        meta: Mapping[str, Any],
+        device_s: float = 0.0,
     ) -> bool:
-        """End the job with its result; False when the claim is not valid any more."""
+        """End the job with its result; False when the claim is not valid any more.
+
+        Args:
+            device_s: seconds on a device to charge its user with, here and in the two methods below.
+        """
 
         def work(change: Change) -> bool:
-            if not _holds(change, job, worker, attempt):
+            if not self._given_back(change, job, worker, attempt, device_s):
                 return False
             self._finish(change, job, State.COMPLETED, "Done.", result, result_bytes, meta)
             return True
 
         return self._database.change(work, "gateway")
 
-    def fail(self, job: str, worker: str, attempt: int, description: str, meta: Mapping[str, Any]) -> bool:
+    def fail(
+        self, job: str, worker: str, attempt: int, description: str, meta: Mapping[str, Any], device_s: float = 0.0
+    ) -> bool:
         """End the job with an error; False when the claim is not valid any more."""
 
         def work(change: Change) -> bool:
-            if not _holds(change, job, worker, attempt):
+            if not self._given_back(change, job, worker, attempt, device_s):
                 return False
             self._finish(change, job, State.ERROR, description, None, 0, meta)
             return True
 
         return self._database.change(work, "gateway")
 
-    def requeue(self, job: str, worker: str, attempt: int, reason: str, attempts: int) -> None:
+    def requeue(self, job: str, worker: str, attempt: int, reason: str, attempts: int, device_s: float = 0.0) -> None:
         """Give a claimed job back to the queue, or end it when it was claimed ``attempts`` times already."""
 
         def work(change: Change) -> None:
-            if _holds(change, job, worker, attempt):
+            if self._given_back(change, job, worker, attempt, device_s):
                 self._requeue(change, job, attempt, reason, attempts)
 
         self._database.change(work, "dispatcher", "gateway")
@@ -235,7 +278,54 @@ class Jobs(Reading):
             lambda change: change.put(schema.deployments, {**row, "seen_at": self._clock()}), "gateway"
         )
 
+    def expect(self, model: str, wait_s: float) -> None:
+        """Note how long a job of somebody new would wait for ``model``."""
+        known = schema.deployments
+        self._database.change(
+            lambda change: change.run(update(known).where(known.c.model == model).values(wait_s=wait_s))
+        )
+
+    # -- what users may --------------------------------------------------------
+
+    def set_limits(self, subject: str, said: Mapping[str, Any]) -> None:
+        """Say what a group (``group:NAME``) or a user (``user:NAME``) may, over ``edif.toml``; nothing takes it back.
+
+        Args:
+            said: values by field of :class:`~edif_backend.settings.Limits`; those that are left out are not said.
+
+        Raises:
+            ValueError: a field that does not exist, or a value that it cannot have.
+        """
+        row = {"subject": subject, "said": Limits(**said).model_dump(exclude_unset=True), "changed_at": self._clock()}
+
+        def work(change: Change) -> None:
+            if said:
+                change.put(schema.limits, row)
+            else:
+                change.run(delete(schema.limits).where(schema.limits.c.subject == subject))
+
+        self._database.change(work, "dispatcher")
+
+    def reserve(self, reservation: Reservation) -> None:
+        """Note a reservation, or change the one of that id."""
+        row = {**dataclasses.asdict(reservation), "member_of": reservation.group}
+        del row["group"]
+        self._database.change(lambda change: change.put(schema.reservations, row), "dispatcher")
+
+    def unreserve(self, id: str) -> bool:
+        """Take a reservation back; False when there was none of that id."""
+        gone = delete(schema.reservations).where(schema.reservations.c.id == id)
+        return self._database.change(lambda change: change.run(gone).rowcount > 0, "dispatcher")
+
     # -- one change, used by several of the above -----------------------------
+
+    def _given_back(self, change: Change, job: str, worker: str, attempt: int, device_s: float) -> bool:
+        """Charge for a run that has ended; whether its claim is still the valid one, and the job locked if so."""
+        held = change.run(sql.HOLDS, {"job": job, "worker": worker, "claim": attempt}).first()
+        ran = held or change.run(sql.CANCELLED_MEANWHILE, {"job": job, "claim": attempt}).first()
+        if ran and device_s > 0:
+            accounting.charge(change, ran.user, device_s, self._clock())
+        return held is not None
 
     def _requeue(self, change: Change, job: str, attempt: int, reason: str, attempts: int) -> None:
         if attempt >= attempts:
@@ -263,8 +353,3 @@ class Jobs(Reading):
         values = {"job": job, "to": state, "said": description, "moment": moment}
         change.run(sql.FINISH, {**values, "object": result, "size": result_bytes, "facts": dict(meta)})
         change.event(job, state, description, moment)
-
-
-def _holds(change: Change, job: str, worker: str, attempt: int) -> bool:
-    """Whether this claim is the valid one; the job is locked if so."""
-    return change.run(sql.HOLDS, {"job": job, "worker": worker, "claim": attempt}).first() is not None

@@ -8,7 +8,7 @@ object that no job speaks for is removed as well.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,7 +18,13 @@ from edif_backend.objects.store import Objects
 _ORPHAN_S = 600.0
 
 _PAST_TIME = "The result was kept for {days:g} days and is gone now; run the trace again to get it back."
-_NO_ROOM = "The result made room for newer ones of yours; run the trace again to get it back."
+_NO_ROOM = (
+    "The result made room for newer ones of yours, of which {limit_bytes:,} bytes are kept; "
+    "run the trace again to get it back."
+)
+
+#: How many bytes of results are kept of a user; 0: all.
+Room = Callable[[str], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +54,10 @@ class Ledger(Protocol):
         """Say that the job's result is gone; False when it was not there to begin with."""
 
 
-def overdue(kept: Iterable[Kept], now: float, keep_s: float, limit_bytes: int) -> Iterator[tuple[Kept, str]]:
+def overdue(kept: Iterable[Kept], now: float, keep_s: float, room: Room) -> Iterator[tuple[Kept, str]]:
     """Which results go, and what their owners are told; ``kept`` comes oldest first.
 
-    A result older than ``keep_s`` goes; of each user the newest stay, as far as they fit into ``limit_bytes``, and the
+    A result older than ``keep_s`` goes; of each user the newest stay, as far as they fit into the user's room, and the
     newest of all stays in any case.
     """
     stored: dict[str, int] = defaultdict(int)
@@ -60,11 +66,11 @@ def overdue(kept: Iterable[Kept], now: float, keep_s: float, limit_bytes: int) -
         stored[result.user] += result.bytes
         if now - result.ended_at > keep_s:
             yield result, _PAST_TIME.format(days=round(keep_s / 86400, 2))
-        elif stored[result.user] > limit_bytes and not newest:
-            yield result, _NO_ROOM
+        elif 0 < room(result.user) < stored[result.user] and not newest:
+            yield result, _NO_ROOM.format(limit_bytes=room(result.user))
 
 
-def sweep(jobs: Ledger, objects: Objects, keep_s: float, limit_bytes: int) -> int:
+def sweep(jobs: Ledger, objects: Objects, keep_s: float, room: Room) -> int:
     """Throw away what is not to be kept; gives how many objects that were.
 
     Raises:
@@ -75,7 +81,7 @@ def sweep(jobs: Ledger, objects: Objects, keep_s: float, limit_bytes: int) -> in
     payloads, results = list(objects.listing("payloads")), list(objects.listing("results"))
     unfinished, kept = jobs.unfinished(), [Kept(*row) for row in jobs.kept_results()]
     gone = []
-    for result, why in overdue(kept, jobs.now(), keep_s, limit_bytes):
+    for result, why in overdue(kept, jobs.now(), keep_s, room):
         if jobs.expire(result.job, why):
             gone.append(result.object)
     spoken_for = {f"payloads/{id}" for id in unfinished} | {result.object for result in kept}

@@ -16,6 +16,7 @@ class Call:
     payload: str  #: name of the payload object
     compress: bool
     env: dict[str, Any]
+    time_limit_s: float  #: longest run
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,6 @@ class Replica:
             snapshot = await asyncio.to_thread(prepare, self._entry, self._installation.models_dir, self._say)
             settings = self._settings
             limits = Limits(
-                seconds=settings.job_time_limit_s,
                 result_bytes=settings.result_limit_bytes,
                 memory_bytes=settings.executor_memory_bytes,
                 tmp_bytes=settings.executor_tmp_bytes,
@@ -108,6 +107,7 @@ class Replica:
                     env=call.env,
                     payload=payload,
                     sink=sink,
+                    time_limit_s=call.time_limit_s,
                     started=lambda: self._started(call),
                     said=lambda line: self._jobs.log(call.job, call.attempt, line),
                 )
