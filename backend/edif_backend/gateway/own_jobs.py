@@ -23,8 +23,8 @@ Wait = Annotated[float, Query(ge=0, le=30, description="how long to wait for the
 def record(job: Job, now: float) -> dict[str, Any]:
     """A job as its owner is told of it at the moment ``now``.
 
-    While it waits, ``position`` is how many jobs start before it, and ``starts_in_s`` when it is expected to start; None
-    when that is not known, or when it does not start for now.
+    While it waits, ``position`` is how many jobs start before it, and ``starts_in_s`` when it is expected to start;
+    they are None when that is not known, or when it does not start for now.
     """
     starts_at = job.meta.get("starts_at")
     return {
