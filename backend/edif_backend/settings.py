@@ -24,6 +24,9 @@ class BackendSettings(TomlSettings):
     )
 
     # -- gateway --------------------------------------------------------------
+    gateway_port: int = Field(
+        default=0, description="port of one more gateway of this installation; 0: that of the installation itself"
+    )
     max_payload_bytes: int = Field(default=64 * MIB, description="largest request payload, compressed or not")
     max_unpacked_bytes: int = Field(default=512 * MIB, description="largest payload after decompression")
     inline_result_bytes: int = Field(default=4 * MIB, description="results up to this size ride on the websocket")

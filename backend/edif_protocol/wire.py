@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -18,6 +18,8 @@ NNSIGHT_SERIES = "0.8"
 KEY_HEADER = "ndif-api-key"
 NNSIGHT_HEADER = "nnsight-version"
 PYTHON_HEADER = "python-version"
+#: A client's own name for one request: a request that is sent again under its name is the same job.
+REQUEST_HEADER = "edif-request"
 
 #: Scope of JupyterHub that lets a key trace, and nothing else.
 TRACE_SCOPE = "custom:edif:trace"
@@ -114,3 +116,15 @@ class Response(BaseModel):
     description: str = ""
     data: str | None = None  #: on COMPLETED: link to the result
     meta: dict[str, Any] | None = None
+    event: int | None = None  #: on the websocket: what a client that lost it names, to hear the rest
+
+
+class Resume(BaseModel):
+    """What a client sends on a new websocket to go on with jobs whose websocket it has lost."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    #: job id -> id of the last event that was heard of it, 0 for none
+    resume: dict[Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")], Annotated[int, Field(ge=0, lt=2**63)]] = Field(
+        max_length=1000
+    )

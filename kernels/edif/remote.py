@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import os
 import sys
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import httpx
@@ -32,7 +34,17 @@ from edif.settings import ClientSettings
 _KEEP_S = 4.0
 #: How long a blocking call bears a gateway that is away, once its job is sent, and how often it asks meanwhile.
 _AWAY_S, _ASK_AGAIN_S = 120.0, 0.5
+#: How long a trace is sent again and again to a gateway that has answered before, and is away or cut the connection.
+_SEND_AGAIN_S = 30.0
+#: What a gateway, or a proxy before it, answers while it is started again.
+_AWAY_STATUS = frozenset({502, 503, 504})
 _TIMEOUT = httpx.Timeout(10.0, read=600.0)
+
+_REFRESH_S = 0.1  # of the spinner
+#: What comes of a websocket that cannot be made, or is lost; one that the server closes gives an empty message.
+_LOST = (ConnectionError, TimeoutError, websocket.WebSocketException, json.JSONDecodeError)
+#: Addresses that have answered this process.
+_answered: set[str] = set()
 
 
 class TraceUnreachable(BackendUnreachable, stock.RemoteError):
@@ -50,8 +62,9 @@ class TraceFailed(JobFailed, stock.RemoteError):
 class EdifBackend(stock.RemoteBackend):
     """A ``RemoteBackend`` that keeps its HTTP connection from one call to the next."""
 
-    #: Id of the job that the last blocking call has sent.
+    #: Id of the job that the last blocking call has sent, and of the last event that was heard of it.
     sent: str | None = None
+    heard = 0
 
     def request(self, request: RequestModel, tracer: Any) -> Any:
         """Send the trace and wait for its result (blocking), also over a lost connection: the job goes on meanwhile.
@@ -61,7 +74,7 @@ class EdifBackend(stock.RemoteBackend):
             TraceRefused: it answered no.
             TraceFailed: the job ended without a result.
         """
-        self.sent = None
+        self.sent, self.heard = None, 0
         try:
             return self._request(request, tracer)
         except KeyboardInterrupt:
@@ -69,12 +82,51 @@ class EdifBackend(stock.RemoteBackend):
             raise
 
     def _request(self, request: RequestModel, tracer: Any) -> Any:
-        try:
-            return super().request(request, tracer)
-        except (ConnectionError, TimeoutError, websocket.WebSocketException) as error:
-            if self.sent is None:
-                raise TraceUnreachable(self.host) from error
-        return self._wait_for_sent()
+        away = _Away(self.host, _SEND_AGAIN_S)
+        while True:
+            try:
+                return super().request(request, tracer)
+            except _LOST as error:
+                if self.sent is not None:
+                    return self._take_up_again()
+                away.bear(error)  # there was no websocket to send the trace with
+
+    def _take_up_again(self) -> Any:
+        """Open another websocket for the job that was sent, as often as one is lost, until the job has ended."""
+        away = _Away(self.host, _AWAY_S)
+        while True:
+            try:
+                connection = websocket.create_connection(
+                    f"{self.ws_host}/subscribe", header={"ndif-api-key": self.api_key}, timeout=_AWAY_S
+                )
+                try:
+                    if not json.loads(connection.recv()).get("resume"):
+                        return self._wait_for_sent()  # a server that is not eDIF's
+                    connection.send(json.dumps({"resume": {self.sent: self.heard}}))
+                    away.over()
+                    return self._listen(connection)
+                finally:
+                    connection.close()
+            except _LOST as error:
+                away.bear(error)
+
+    def _listen(self, connection: websocket.WebSocket) -> Any:
+        connection.settimeout(_REFRESH_S if self.display.enabled else None)
+        while True:
+            try:
+                response = self.parse(connection.recv())
+            except websocket.WebSocketTimeoutException:
+                self.display.refresh()
+                continue
+            result = self.handle(response)
+            if response.status == Status.COMPLETED:
+                return result
+
+    def parse(self, message: str | bytes) -> ResponseModel:
+        """A message of the websocket; the id of its event is what another websocket would go on after."""
+        if isinstance(message, str):
+            self.heard = json.loads(message).get("event", self.heard)
+        return stock.RemoteBackend.parse(message)
 
     def _cancel_sent(self) -> None:
         """The user does not wait any more (Ctrl-C, the kernel's interrupt): the server need not go on either."""
@@ -137,32 +189,75 @@ class EdifBackend(stock.RemoteBackend):
             raise TraceFailed(str(error)) from None
 
     def _post(self, request: RequestModel, blob: bytes) -> ResponseModel:
-        answer = self._call(
-            "POST",
-            "/request",
-            data={"data": request.metadata()},
-            files={"blob": ("request", blob, "application/octet-stream")},
-        )
-        response = _response(answer)
-        self.sent = response.id
-        return response
+        """Send the trace, under a name: when the answer is lost it is sent again, and still is one job."""
+        name, away = uuid.uuid4().hex, _Away(self.host, _SEND_AGAIN_S)
+        while True:
+            try:
+                answer = self._call(
+                    "POST",
+                    "/request",
+                    headers={"edif-request": name},
+                    data={"data": request.metadata()},
+                    files={"blob": ("request", blob, "application/octet-stream")},
+                )
+            except TraceUnreachable as error:
+                away.bear(error)
+                continue
+            if answer.status_code in _AWAY_STATUS and away.bears():
+                continue
+            response = _response(answer)
+            self.sent = response.id
+            return response
 
     def _noted(self, answer: httpx.Response) -> Any:
         response = _response(answer)
         self.status = response.status
         return self.handle(response)
 
-    def _call(self, method: str, path: str, **content: Any) -> httpx.Response:
+    def _call(self, method: str, path: str, headers: Mapping[str, str] | None = None, **content: Any) -> httpx.Response:
         headers = {
+            **(headers or {}),
             "ndif-timestamp": repr(time.time()),
             "nnsight-version": stock._NNSIGHT_VERSION,
             "python-version": sys.version,
             "ndif-api-key": self.api_key,
         }
         try:
-            return _client_of(os.getpid()).request(method, f"{self.host}{path}", headers=headers, **content)
+            answer = _client_of(os.getpid()).request(method, f"{self.host}{path}", headers=headers, **content)
         except httpx.HTTPError as error:
             raise TraceUnreachable(self.host) from error
+        _answered.add(self.host)
+        return answer
+
+
+class _Away:
+    """How long a gateway that does not answer is borne; one that never answered is not: its address may be wrong."""
+
+    def __init__(self, host: str, patience_s: float) -> None:
+        self._host = host
+        self._patience_s = patience_s
+        self._since: float | None = None
+
+    def bears(self) -> bool:
+        """Wait a moment; False when it has been long enough."""
+        self._since = self._since or time.monotonic()
+        if self._host not in _answered or time.monotonic() - self._since > self._patience_s:
+            return False
+        time.sleep(_ASK_AGAIN_S)
+        return True
+
+    def bear(self, error: Exception) -> None:
+        """Wait a moment.
+
+        Raises:
+            TraceUnreachable: it has been long enough.
+        """
+        if not self.bears():
+            raise TraceUnreachable(self._host) from error
+
+    def over(self) -> None:
+        """It has answered."""
+        self._since = None
 
 
 def keep_connections(make: Callable[[], Backend]) -> Backend:

@@ -20,7 +20,7 @@ CLAIMED = {State.DISPATCHED, State.RUNNING}
 models = st.sampled_from(["edif/tiny-gpt2", "another/model"])
 workers = st.sampled_from(["dispatcher", "another"])
 numbers = st.integers(0, 4)
-attempts = st.integers(1, ATTEMPTS)
+attempts = st.integers(1, ATTEMPTS + 1)  # some starts are excused
 
 
 @dataclass
@@ -31,6 +31,7 @@ class Twin:
     model: str
     state: State = State.QUEUED
     attempt: int = 0
+    excused: int = 0
     worker: str | None = None
     lease_until: float = 0.0
     description: str = ""
@@ -70,8 +71,10 @@ class JobsMachine(RuleBasedStateMachine):
         valid = twin and twin.state in CLAIMED and (twin.worker, twin.attempt) == (worker, attempt)
         return twin if valid else None
 
-    def put_back(self, twin: Twin) -> None:
-        self.move(twin, State.ERROR if twin.attempt >= ATTEMPTS else State.QUEUED, "back")
+    def put_back(self, twin: Twin, excused: bool) -> None:
+        used_up = twin.attempt - twin.excused - excused >= ATTEMPTS or twin.excused >= 10
+        twin.excused += excused and not used_up
+        self.move(twin, State.ERROR if used_up else State.QUEUED, "back")
 
     @rule(number=numbers, model=models)
     def submit(self, number: int, model: str) -> None:
@@ -133,25 +136,25 @@ class JobsMachine(RuleBasedStateMachine):
             self.move(twin, State.CANCELLED)
         assert (answer.id, answer.state) == (twin.id, twin.state)
 
-    @rule(pick=numbers)
-    def requeue(self, pick: int) -> None:
+    @rule(pick=numbers, excused=st.booleans())
+    def requeue(self, pick: int, excused: bool) -> None:
         claimed = [twin for twin in self.twins.values() if twin.state in CLAIMED]
         if claimed:
             twin = claimed[pick % len(claimed)]
             self.jobs.requeue(twin.id, "nobody", twin.attempt, "back", ATTEMPTS)  # changes nothing
-            self.jobs.requeue(twin.id, twin.worker, twin.attempt, "back", ATTEMPTS)
-            self.put_back(twin)
+            self.jobs.requeue(twin.id, twin.worker, twin.attempt, "back", ATTEMPTS, excused=excused)
+            self.put_back(twin, excused)
 
-    @rule(worker=st.none() | workers)
-    def requeue_lost(self, worker: str | None) -> None:
+    @rule(worker=workers)
+    def requeue_lost(self, worker: str) -> None:
         lost = [
             twin
             for twin in self.twins.values()
-            if twin.state in CLAIMED and (twin.lease_until < self.clock() or twin.worker == worker)
+            if twin.state in CLAIMED and twin.lease_until < self.clock() and twin.worker != worker
         ]
         assert self.jobs.requeue_lost(ATTEMPTS, worker) == len(lost)
         for twin in lost:
-            self.put_back(twin)
+            self.put_back(twin, excused=True)
 
     @rule(worker=workers)
     def renew(self, worker: str) -> None:

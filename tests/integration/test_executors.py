@@ -21,6 +21,8 @@ from nnsight import TransformersModel
 from nnsight.schema.request import RequestModel
 
 from edif_backend.errors import ExecutorLost, ResultTooLarge, TimeLimitReached, UserCodeFailed
+from edif_backend.executors import frames
+from edif_backend.executors.frames import Kind
 from edif_backend.executors.pool import ExecutorPool, Limits
 from edif_backend.models.catalogue import TINY_ID, ModelEntry
 from edif_backend.models.snapshots import Snapshot, prepare
@@ -341,3 +343,12 @@ async def test_two_executors_at_once_do_not_meet(pool: ExecutorPool, model: Tran
     first, second = await asyncio.gather(answer(pool, model, leave_a_trace), answer(pool, model, leave_a_trace))
     assert len(first) == len(second) == 2
     assert not set(first) & set(second)
+
+
+async def test_an_executor_that_died_idle_costs_no_job_its_start(pool: ExecutorPool, model: TransformersModel) -> None:
+    assert await answer(pool, model, lambda: 1) == 1
+    executor = await pool._fork()
+    pool._ready.appendleft(executor)
+    pool._tell(frames.words(Kind.KILL, pid=executor.pid))
+    await executor.reader.read()  # to its end
+    assert await answer(pool, model, lambda: 2) == 2

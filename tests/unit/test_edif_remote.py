@@ -137,3 +137,58 @@ def test_traceback_shows_code_in_a_folder_named_like_a_library() -> None:
     with pytest.raises(edif.BackendRefused) as caught:
         exec(code, {"edif": edif})  # noqa: S102 - a user's script, by another name
     assert caught.value._render_traceback_()[0].startswith("----> 1")
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "_ASK_AGAIN_S", 0.0)
+
+
+@pytest.mark.parametrize(
+    "first", [httpx.Response(503), httpx.Response(502), httpx.ReadError("cut"), httpx.ConnectError("no")]
+)
+def test_a_request_whose_answer_is_lost_is_sent_again_under_its_name(
+    monkeypatch: pytest.MonkeyPatch, no_pauses: None, first: httpx.Response | httpx.HTTPError
+) -> None:
+    names: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        names.append(request.headers["edif-request"])
+        if len(names) == 1 and isinstance(first, httpx.HTTPError):
+            raise first
+        return first if len(names) == 1 else httpx.Response(200, json=RECEIVED)
+
+    backend = _backend(monkeypatch, answer)
+    monkeypatch.setattr(remote, "_answered", {HOST})
+    assert backend._post(RequestModel(model_key="line"), b"").id == "job-1"
+    backend._post(RequestModel(model_key="line"), b"")
+    assert names[0] == names[1] != names[2]
+
+
+def test_a_gateway_that_stays_away_is_borne_for_a_while_alone(monkeypatch: pytest.MonkeyPatch, no_pauses: None) -> None:
+    asked: list[float] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(1.0)
+        return httpx.Response(503, json={"detail": "The jobs table is away.", "code": "not-serving"})
+
+    backend = _backend(monkeypatch, answer)
+    monkeypatch.setattr(remote, "_answered", {HOST})
+    clock = iter(range(0, 1000, 10))
+    monkeypatch.setattr(remote.time, "monotonic", lambda: float(next(clock)))
+    with pytest.raises(TraceRefused, match=r"^The jobs table is away\.$"):
+        backend._post(RequestModel(model_key="line"), b"")
+    assert 2 <= len(asked) <= 5
+
+
+def test_an_address_that_never_answered_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(1.0)
+        raise httpx.ConnectError("refused", request=request)
+
+    monkeypatch.setattr(remote, "_answered", set())
+    with pytest.raises(TraceUnreachable):
+        _backend(monkeypatch, answer)._post(RequestModel(model_key="line"), b"")
+    assert len(asked) == 1

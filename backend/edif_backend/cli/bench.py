@@ -21,6 +21,7 @@ from edif_backend.errors import SetupFailed
 
 def bench(
     name: Annotated[str | None, typer.Argument(help="Which benchmark; without it, their names are listed.")] = None,
+    options: Annotated[list[str] | None, typer.Argument(help="Its own options; --help lists them.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a benchmark against this workbench."""
@@ -33,7 +34,7 @@ def bench(
         return
     if name not in known:
         raise SetupFailed(f"There is no benchmark {name!r}: there are {', '.join(known)}.")
-    command = [sys.executable, str(known[name]), *(["--json"] if as_json else [])]
+    command = [sys.executable, str(known[name]), *(options or []), *(["--json"] if as_json else [])]
     installation = find_installation()
     client = {"NDIF_HOST": installation.url("gateway"), "HF_ENDPOINT": installation.mirror_url}
     environment = {**installation.child_environment("bench"), **client}

@@ -24,8 +24,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (up, down, status, limits.reserve, pids, laptop_keys.env, doctor, bench):
+for command in (up, down, status, limits.reserve, pids, laptop_keys.env, doctor):
     app.command()(command)
+app.command(context_settings={"ignore_unknown_options": True})(bench)  # a benchmark has options of its own
 app.add_typer(listings.app, name="jobs")
 app.add_typer(laptop_keys.app, name="key")
 app.add_typer(models.app, name="models")

@@ -23,10 +23,14 @@ NAME = "dispatcher"
 
 
 async def dispatch(installation: Installation, settings: BackendSettings) -> None:
-    """Join Ray, then work until told to stop."""
+    """Join Ray, then work until told to stop.
+
+    It stops at once, and its claims stay: replicas go on with their jobs, and the next dispatcher takes them over.
+    """
     fleet = Fleet(installation, settings)
     fleet.connect(f"{installation.host}:{installation.ports['ray']}")
-    jobs = open_jobs(installation.jobs_database, installation.run_dir / "bells", url=settings.database_url)
+    bells = installation.run_dir / "bells"
+    jobs = open_jobs(installation.jobs_database, bells, url=settings.database_url, patient=True)
     catalogue = LiveCatalogue(installation.models_file)
     policy = Policy(installation.config_file, jobs)
     with jobs.bell("dispatcher") as bell:

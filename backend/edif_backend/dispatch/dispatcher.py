@@ -1,7 +1,8 @@
 """The dispatcher: claims waiting jobs, has their models loaded, hands each job to a replica, writes down how it ended.
 
 One loop: *renew leases, requeue what was lost, tend the models, claim what can run*, then wait for the bell.
-Everything it knows that matters is in the jobs table, so it may die at any moment and start again.
+Everything it knows that matters is in the jobs table, so it may die at any moment and start again: replicas go on with
+the jobs they have, and the next dispatcher asks them how those ended.  While the table is away it waits.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ class Dispatcher:
     ) -> None:
         self._name = name
         self._jobs = jobs
+        self._catalogue = catalogue
         self._fleet = fleet
         self._settings = settings
         orders, models_dir = Orders(installation.orders_dir), installation.models_dir
@@ -66,6 +68,7 @@ class Dispatcher:
         self._waiting: Mapping[str, Mapping[str, int]] = {}  # number of jobs by model and user, as of the last turn
         self._tasks: set[asyncio.Task[None]] = set()
         self._checked_at = jobs.now()
+        self._stopped = False
 
     async def run(self, bell: Bell) -> None:
         """Work until cancelled.
@@ -73,16 +76,21 @@ class Dispatcher:
         Raises:
             ConnectionError: the Ray cluster is gone.
         """
-        self._jobs.requeue_lost(self._settings.job_attempts, worker=self._name)
         self._residents.start()
+        entries = {entry.id: entry for entry in self._catalogue.entries}
+        for job in self._jobs.claims_of(self._name):
+            self._start(job, self._fleet.rejoin(entries.get(job.model), self._call(job)), taken_over=True)
         self._spawn(self._tell_often())
-        while True:
-            self._jobs.renew(self._name, self._settings.lease_s)
-            self._jobs.requeue_lost(self._settings.job_attempts)
-            self._stop_unheld()
-            self._turn()
-            await self._check_cluster()
-            await bell.wait(timeout_s=self._settings.lease_s / 5)
+        try:
+            while True:
+                self._jobs.renew(self._name, self._settings.lease_s)
+                self._jobs.requeue_lost(self._settings.job_attempts, self._name)
+                self._stop_unheld()
+                self._turn()
+                await self._check_cluster()
+                await bell.wait(timeout_s=self._settings.lease_s / 5)
+        finally:
+            self._stopped = True
 
     async def _check_cluster(self) -> None:
         """End with the cluster that this process has joined; the next process joins the next one."""
@@ -93,6 +101,8 @@ class Dispatcher:
         self._checked_at = self._jobs.now()
 
     def _turn(self) -> None:
+        if self._stopped:  # what still goes on beside the loop must claim nothing more
+            return
         waiting = self._waiting = self._jobs.waiting()
         running, of_user = self._counts()
         self._residents.tend({model: sum(users.values()) for model, users in waiting.items()}, running)
@@ -108,9 +118,7 @@ class Dispatcher:
                 )
                 of_user.update(turns[model])
         for job in self._jobs.claim(self._name, turns, self._settings.lease_s):
-            self._running[job.id, job.attempt] = (job, time.monotonic())
-            self._residents.used(job.model)
-            self._spawn(self._run(job))
+            self._start(job, self._fleet.run(job.model, self._call(job)))
 
     def _counts(self) -> tuple[Counter[str], Counter[str]]:
         """Number of running jobs by model, and by user over all models."""
@@ -145,13 +153,21 @@ class Dispatcher:
 
     # -- jobs -----------------------------------------------------------------
 
-    async def _run(self, job: Job) -> None:
+    def _call(self, job: Job) -> Call:
+        return Call(job.id, self._name, job.attempt, job.payload, job.compress, job.env, job.time_limit_s)
+
+    def _start(self, job: Job, work: Coroutine[Any, Any, Outcome], *, taken_over: bool = False) -> None:
+        self._running[job.id, job.attempt] = (job, time.monotonic())
+        self._residents.used(job.model)
+        self._spawn(self._run(job, work, taken_over))
+
+    async def _run(self, job: Job, work: Coroutine[Any, Any, Outcome], taken_over: bool) -> None:
         lost = False
-        call = Call(job.id, self._name, job.attempt, job.payload, job.compress, job.env, job.time_limit_s)
         try:
-            outcome = await self._fleet.run(job.model, call)
+            outcome = await work
         except ReplicaLost as error:
-            self._jobs.deploy(job.model, "DEPLOYING", str(error), 0)
+            if not taken_over:
+                self._jobs.deploy(job.model, "DEPLOYING", str(error), 0)
             outcome = Outcome(error.code, str(error), requeue=True)
             lost = True
         finally:
@@ -163,7 +179,7 @@ class Dispatcher:
             self._shares[job.model].give_back(job.user)
         else:
             self._shares[job.model].settle(job.user, device_s)
-        self._write_down(job, outcome, device_s)
+        self._write_down(job, outcome, device_s, excused=lost and taken_over)
         self._turn()
 
     def _stop_unheld(self) -> None:
@@ -175,11 +191,12 @@ class Dispatcher:
             if claim not in held:
                 self._spawn(self._fleet.stop_job(job.model, *claim))
 
-    def _write_down(self, job: Job, outcome: Outcome, device_s: float) -> None:
+    def _write_down(self, job: Job, outcome: Outcome, device_s: float, *, excused: bool) -> None:
         end = (job.id, self._name, job.attempt)
         meta: dict[str, Any] = {"attempt": job.attempt, "seconds": outcome.seconds}
         if outcome.requeue:
-            self._jobs.requeue(*end, outcome.description, self._settings.job_attempts, device_s)
+            # A replica that went while nobody was there to see the job do it went with all of Ray, most likely.
+            self._jobs.requeue(*end, outcome.description, self._settings.job_attempts, device_s, excused=excused)
         elif outcome.code == "ok":
             meta["sha256"] = outcome.sha256
             self._jobs.complete(*end, outcome.result, outcome.result_bytes, meta, device_s)

@@ -147,7 +147,7 @@ class ExecutorPool:
             ExecutorLost: the executor died or spoke nonsense.
         """
         began = time.perf_counter()
-        executor = self._ready.popleft() if self._ready else await self._fork()
+        executor = self._take_ready() or await self._fork()
         try:
             async with asyncio.timeout(time_limit_s):
                 executor.writer.write(frames.words(Kind.JOB, compress=compress, env=env))
@@ -217,6 +217,15 @@ class ExecutorPool:
                 return result_bytes, _seconds(frames.read_words(body).get("seconds"))
             else:
                 raise FrameError(f"unexpected {kind.name}")
+
+    def _take_ready(self) -> _Executor | None:
+        """An executor that was forked ahead and lives; one that died idle must not cost a job its start."""
+        while self._ready:
+            executor = self._ready.popleft()
+            if not executor.reader.at_eof():
+                return executor
+            self._end(executor)
+        return None
 
     def _end(self, executor: _Executor) -> None:
         executor.writer.close()

@@ -9,18 +9,25 @@ from edif_backend.gateway.app import create_app
 from edif_backend.settings import BackendSettings
 from edif_protocol.installation import Installation
 
+#: How long requests in hand, downloads among them, may take once the gateway is told to stop.
+DRAIN_S = 8
+
 
 def main() -> None:
-    """Serve until told to stop; running requests are finished first."""
+    """Serve until told to stop.
+
+    Then it listens no more, sends websockets away (1012: come again, to the next gateway) and finishes the requests in
+    hand, within :data:`DRAIN_S`.
+    """
     logs.configure("gateway")
-    installation = Installation()
+    installation, settings = Installation(), BackendSettings()
     uvicorn.run(
-        create_app(installation, BackendSettings()),
+        create_app(installation, settings),
         host=installation.host,
-        port=installation.ports["gateway"],
+        port=settings.gateway_port or installation.ports["gateway"],
         log_config=None,
         access_log=False,
-        timeout_graceful_shutdown=5,
+        timeout_graceful_shutdown=DRAIN_S,
         ws_max_size=1 << 20,
     )
 

@@ -12,14 +12,15 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
 from edif_backend.clock import now
-from edif_backend.errors import FabricError, LimitReached
+from edif_backend.errors import FabricError, LimitReached, NotServing
 from edif_backend.gateway import downloads, own_jobs, requests, service, subscribe, usage
+from edif_backend.gateway.asking import Asking
 from edif_backend.gateway.bodies import BodyLimit
 from edif_backend.gateway.identity import Identity
 from edif_backend.gateway.mirror import mirror_routes
 from edif_backend.gateway.parts import Parts
 from edif_backend.gateway.sessions import Sessions
-from edif_backend.jobs import Policy, open_jobs
+from edif_backend.jobs import Jobs, Policy, open_jobs
 from edif_backend.models.live import LiveCatalogue
 from edif_backend.objects import open_objects
 from edif_backend.objects.links import Links
@@ -28,6 +29,8 @@ from edif_protocol.installation import Installation
 
 _FORM_OVERHEAD_BYTES = 64 * 1024  # multipart borders and the envelope, on top of the payload
 
+_AWAY_S = 5  # when to try again what the fabric could not take
+
 
 def create_app(installation: Installation, settings: BackendSettings) -> FastAPI:
     """The gateway of one installation, ready for uvicorn."""
@@ -35,18 +38,21 @@ def create_app(installation: Installation, settings: BackendSettings) -> FastAPI
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        jobs = open_jobs(installation.jobs_database, installation.run_dir / "bells", url=settings.database_url)
-        sessions = Sessions(jobs)
+        bells = installation.run_dir / "bells"
+        jobs = open_jobs(installation.jobs_database, bells, url=settings.database_url)
+        ask = Asking(jobs)
+        link_key = installation.secret("link-key")
+        sessions = Sessions(ask, link_key, await ask(Jobs.last_event))
         async with httpx.AsyncClient(timeout=httpx.Timeout(5.0)) as client:
-            with jobs.bell("gateway") as bell:
+            with ask.bell("gateway") as bell:
                 app.state.parts = Parts(
                     installation=installation,
                     settings=settings,
                     catalogue=catalogue,
-                    jobs=jobs,
+                    ask=ask,
                     policy=Policy(installation.config_file, jobs),
                     objects=open_objects(installation.objects_dir, settings),
-                    links=Links(installation.secret("link-key"), settings.result_link_s, now),
+                    links=Links(link_key, settings.result_link_s, now),
                     identity=Identity(
                         client,
                         installation.url("hub"),
@@ -61,7 +67,7 @@ def create_app(installation: Installation, settings: BackendSettings) -> FastAPI
                 following = asyncio.create_task(sessions.follow(bell))
                 yield
                 following.cancel()
-        jobs.close()
+        ask.close()
 
     app = FastAPI(title="eDIF gateway", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.include_router(service.routes)
@@ -87,7 +93,9 @@ def _key_mend(installation: Installation) -> str:
 async def _say(request: Request, error: Exception) -> JSONResponse:
     """Every refusal as ``{"detail": sentence, "code": code}``; nnsight shows ``detail`` to its user."""
     assert isinstance(error, FabricError)
-    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, LimitReached) else None
+    headers = None
+    if isinstance(error, LimitReached | NotServing):
+        headers = {"Retry-After": str(error.retry_after_s if isinstance(error, LimitReached) else _AWAY_S)}
     return JSONResponse({"detail": str(error), "code": error.code}, error.http_status, headers)
 
 

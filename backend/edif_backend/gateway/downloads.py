@@ -12,7 +12,7 @@ from fastapi.responses import StreamingResponse
 
 from edif_backend.errors import JobUnknown, KeyRefused
 from edif_backend.gateway.parts import Parts, parts_of
-from edif_backend.jobs import Job
+from edif_backend.jobs import Job, Jobs
 from edif_protocol.wire import Response, State
 
 routes = APIRouter()
@@ -25,7 +25,7 @@ _RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
 async def response(request: Request, id: str) -> Response:
     """The job as it stands now, with a new link to its result; 404 only when there is no such job of yours."""
     parts = parts_of(request)
-    return parts.response(parts.job(id, await parts.user(request)))
+    return await parts.response(await parts.job(id, await parts.user(request)))
 
 
 @routes.api_route("/objects/{kind}/{name}", methods=["GET", "HEAD"], response_class=HttpResponse)
@@ -61,7 +61,7 @@ async def download(request: Request, kind: str, name: str, ends: int, signature:
 
 async def _result(parts: Parts, name: str) -> tuple[Job, int]:
     """The job whose result this is, and the result's size."""
-    job = parts.jobs.job(name.partition("/")[2].partition("-")[0])
+    job = await parts.ask(Jobs.job, name.partition("/")[2].partition("-")[0])
     if job is None or job.state is not State.COMPLETED or job.result != name:
         raise _gone()
     try:

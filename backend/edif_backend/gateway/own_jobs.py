@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 
 from edif_backend.gateway.parts import parts_of
-from edif_backend.jobs import Job
+from edif_backend.jobs import Job, Jobs
 
 routes = APIRouter()
 
@@ -48,9 +48,9 @@ async def listing(request: Request, before: Before = None, limit: Limit = 50) ->
     parts = parts_of(request)
     user = await parts.user(request)
     if before is not None:
-        parts.job(before, user)
-    found = parts.jobs.newest(user.name, limit + 1, before)
-    now = parts.jobs.now()
+        await parts.job(before, user)
+    found = await parts.ask(Jobs.newest, user.name, limit + 1, before)
+    now = parts.ask.now()
     return {
         "jobs": [record(job, now) for job in found[:limit]],
         "next": found[limit - 1].id if len(found) > limit else None,
@@ -61,7 +61,7 @@ async def listing(request: Request, before: Before = None, limit: Limit = 50) ->
 async def one(request: Request, id: str) -> dict[str, Any]:
     """A job of the asking user as it stands."""
     parts = parts_of(request)
-    return record(parts.job(id, await parts.user(request)), parts.jobs.now())
+    return record(await parts.job(id, await parts.user(request)), parts.ask.now())
 
 
 @routes.get("/jobs/{id}/events")
@@ -71,15 +71,16 @@ async def events(request: Request, id: str, after: After = 0, wait_s: Wait = 0.0
     Without events to tell, and while the job goes on, the answer waits up to ``wait_s``.
     """
     parts = parts_of(request)
-    job = parts.job(id, await parts.user(request))
-    found = parts.jobs.events_of(id, after, _EVENTS)
-    until = parts.jobs.now() + wait_s
-    while not found and not job.state.final and (left_s := until - parts.jobs.now()) > 0:
+    user = await parts.user(request)
+    job = await parts.job(id, user)
+    found = await parts.ask(Jobs.events_of, id, after, _EVENTS)
+    until = parts.ask.now() + wait_s
+    while not found and not job.state.final and (left_s := until - parts.ask.now()) > 0:
         await parts.sessions.news(left_s)
-        found = parts.jobs.events_of(id, after, _EVENTS)
+        found = await parts.ask(Jobs.events_of, id, after, _EVENTS)
     told = [{"id": event.id, "kind": event.kind, "description": event.description, "at": event.at} for event in found]
-    job = parts.jobs.job(id) or job
-    return {"events": told, "more": len(found) == _EVENTS, "job": record(job, parts.jobs.now())}
+    job = await parts.job(id, user)
+    return {"events": told, "more": len(found) == _EVENTS, "job": record(job, parts.ask.now())}
 
 
 @routes.delete("/jobs/{id}")
@@ -87,4 +88,4 @@ async def cancel(request: Request, id: str) -> dict[str, Any]:
     """End a job that has not ended; gives it as it stands then, also when it had ended before."""
     parts = parts_of(request)
     user = await parts.user(request)
-    return record(parts.cancel(id, user, "Cancelled by you."), parts.jobs.now())
+    return record(await parts.cancel(id, user, "Cancelled by you."), parts.ask.now())

@@ -8,13 +8,14 @@ from typing import cast
 from starlette.requests import HTTPConnection
 
 from edif_backend.errors import JobUnknown, KeyRefused, NotServing
+from edif_backend.gateway.asking import Asking
 from edif_backend.gateway.identity import Identity, User
 from edif_backend.gateway.sessions import Sessions
 from edif_backend.jobs import Job, Jobs, Policy
 from edif_backend.models.live import LiveCatalogue
 from edif_backend.objects import Objects
 from edif_backend.objects.links import Links
-from edif_backend.settings import BackendSettings
+from edif_backend.settings import BackendSettings, Limits
 from edif_protocol.installation import Installation
 from edif_protocol.wire import KEY_HEADER, Response, State
 
@@ -29,7 +30,7 @@ class Parts:
     installation: Installation
     settings: BackendSettings
     catalogue: LiveCatalogue
-    jobs: Jobs
+    ask: Asking  #: the jobs table
     policy: Policy
     objects: Objects
     links: Links
@@ -52,42 +53,47 @@ class Parts:
         except (KeyRefused, NotServing):
             return None
 
-    def job(self, id: str, user: User) -> Job:
+    async def limits(self, user: User) -> Limits:
+        """What ``user`` may use."""
+        return await self.ask.through(self.policy.limits, user.name, user.groups)
+
+    async def job(self, id: str, user: User) -> Job:
         """The job ``id`` of ``user``.
 
         Raises:
             JobUnknown: there is none, or it is somebody else's.
         """
-        job = self.jobs.job(id)
+        job = await self.ask(Jobs.job, id)
         if job is None or job.user != user.name:
             raise _unknown(id)
         return job
 
-    def cancel(self, id: str, user: User, why: str) -> Job:
+    async def cancel(self, id: str, user: User, why: str) -> Job:
         """End the job ``id`` of ``user``, unless it has ended; gives the job as it stands then.
 
         Raises:
             JobUnknown: there is none, or it is somebody else's.
         """
-        job = self.jobs.cancel(id, why, user.name)
+        job = await self.ask(Jobs.cancel, id, why, user.name)
         if job is None:
             raise _unknown(id)
         return job
 
     def result_url(self, name: str) -> str:
         """A signed link to a result."""
-        return f"{self.installation.url('gateway')}/objects/{self.links.sign(name)}"
+        port = self.settings.gateway_port or self.installation.ports["gateway"]
+        return f"http://{self.installation.host}:{port}/objects/{self.links.sign(name)}"
 
-    def response(self, job: Job) -> Response:
+    async def response(self, job: Job) -> Response:
         """The job as it stands, with a link when it has a result."""
         url = self.result_url(job.result) if job.state is State.COMPLETED and job.result else None
-        said = job.description if job.state.final else self.nobody_works() or job.description
+        said = job.description if job.state.final else await self.nobody_works() or job.description
         return Response(id=job.id, status=job.state.status, description=said, data=url, meta=job.meta or None)
 
-    def nobody_works(self) -> str:
+    async def nobody_works(self) -> str:
         """That jobs are not being worked on at present, for those who wait; nothing while they are."""
-        seen_at = self.jobs.dispatcher_seen_at()
-        if seen_at is not None and self.jobs.now() - seen_at <= _DISPATCHER_SILENT_S:
+        seen_at = await self.ask(Jobs.dispatcher_seen_at)
+        if seen_at is not None and self.ask.now() - seen_at <= _DISPATCHER_SILENT_S:
             return ""
         return "The dispatcher gives no sign of life; jobs are kept and run when it is back."
 

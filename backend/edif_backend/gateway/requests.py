@@ -1,11 +1,14 @@
 """``POST /request``: the way in.  Checks in the order of cost, then stores the payload, then the job.
 
 Nothing is queued before every check has passed, and a job that was accepted is in the table before the answer leaves.
+A client that never heard the answer sends the request again under the same name (``edif-request``): it is one job.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import re
 import uuid
 
 from fastapi import APIRouter, Request
@@ -18,15 +21,17 @@ from edif_backend.errors import LimitReached, NotServing, PayloadRefused, Payloa
 from edif_backend.gateway.identity import User
 from edif_backend.gateway.parts import Parts, parts_of
 from edif_backend.gateway.payloads import check_payload, check_version
-from edif_backend.jobs import Job, Submission
+from edif_backend.jobs import Job, Jobs, Submission
 from edif_backend.models.catalogue import ModelEntry
 from edif_backend.settings import Limits
-from edif_protocol.wire import NNSIGHT_HEADER, Envelope, ModelKey, Response, State
+from edif_protocol.wire import NNSIGHT_HEADER, REQUEST_HEADER, Envelope, ModelKey, Response, State
 
 routes = APIRouter()
 
 #: In the envelope's ``env``: how many seconds the job may run, where that is not the user's default.
 TIME_LIMIT = "time_limit_s"
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{16,64}")
 
 
 @routes.post("/request")
@@ -40,9 +45,9 @@ async def submit(request: Request) -> Response:
     _check_session(parts, envelope, user)
     await asyncio.to_thread(check_payload, payload, envelope.compress, parts.settings.max_unpacked_bytes)
 
-    limits = parts.policy.limits(user.name, user.groups)
+    limits = await parts.limits(user)
     time_limit_s = _time_limit_s(envelope, limits)
-    id = uuid.uuid4().hex
+    id = _job_id(user, request.headers.get(REQUEST_HEADER))
     try:
         await asyncio.to_thread(parts.objects.write, f"payloads/{id}", payload)
     except OSError as error:
@@ -70,7 +75,7 @@ async def submit(request: Request) -> Response:
 
 async def _accept(parts: Parts, limits: Limits, submission: Submission) -> Job:
     try:
-        return parts.jobs.submit(submission, limits)
+        return await parts.ask(Jobs.submit, submission, limits)
     except LimitReached:
         await asyncio.to_thread(parts.objects.delete, f"payloads/{submission.id}")
         raise
@@ -87,6 +92,15 @@ def _time_limit_s(envelope: Envelope, limits: Limits) -> float:
             f"{limits.max_time_limit_s:g}, which is the longest that a job of yours may run."
         )
     return float(asked)
+
+
+def _job_id(user: User, name: str | None) -> str:
+    """A new id; for a request that its client has named, the one that follows from owner and name."""
+    if name is None:
+        return uuid.uuid4().hex
+    if not _NAME.fullmatch(name):
+        raise PayloadRefused(f"The header {REQUEST_HEADER} must be 16 to 64 letters, digits, - or _, new for each job.")
+    return hashlib.sha256(f"{user.name}\n{name}".encode()).hexdigest()[:32]
 
 
 async def _read_form(request: Request, limit_bytes: int) -> tuple[Envelope, bytes]:
@@ -121,9 +135,9 @@ def _model(parts: Parts, envelope: Envelope) -> ModelEntry:
 
 
 def _check_session(parts: Parts, envelope: Envelope, user: User) -> None:
-    if not envelope.session_id or parts.sessions.owner(envelope.session_id) == user.name:
+    if not envelope.session_id or parts.sessions.belongs(envelope.session_id, user.name):
         return
     raise SessionUnknown(
-        "The websocket session of this request is not open here, or it is not yours; "
+        "The websocket session of this request is none of this installation, or it is not yours; "
         "run the cell again (nnsight opens a new one for every trace)."
     )

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Request
 
 from edif_backend.errors import NotServing
 from edif_backend.gateway.parts import parts_of
+from edif_backend.jobs import Jobs
 from edif_protocol.wire import ModelKey
 
 routes = APIRouter()
@@ -25,7 +26,7 @@ async def ping() -> str:
 @routes.api_route("/connected", methods=["GET", "HEAD"])
 async def connected(request: Request) -> dict[str, str]:
     """Whether jobs are being worked on: the dispatcher has given a sign of life."""
-    if sentence := parts_of(request).nobody_works():
+    if sentence := await parts_of(request).nobody_works():
         raise NotServing(sentence)
     return {"status": "connected"}
 
@@ -38,7 +39,8 @@ async def status(request: Request) -> dict[str, Any]:
     """
     parts = parts_of(request)
     parts.catalogue.refresh()
-    known, waiting, running = parts.jobs.deployments(), parts.jobs.waiting(), parts.jobs.claimed()
+    known, waiting = await parts.ask(Jobs.deployments), await parts.ask(Jobs.waiting)
+    running = await parts.ask(Jobs.claimed)
     deployments: dict[str, Any] = {}
     for entry in parts.catalogue.entries:
         deployment = known.get(entry.id)

@@ -1,18 +1,24 @@
 """The open websockets of this gateway process, and the one task that hands them their events.
 
-:mod:`~edif_backend.gateway.subscribe` opens and closes sessions; requests ask whose a session is.
+:mod:`~edif_backend.gateway.subscribe` opens and closes sessions; requests ask whose a session is.  A session's id is
+signed with its owner's name, so whichever gateway gets the request can tell, and the events find the websocket through
+the jobs table.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
+import hmac
 import secrets
+from collections import defaultdict
 from dataclasses import dataclass, field
 
 import structlog
 
 from edif_backend.errors import NotServing
+from edif_backend.gateway.asking import Asking
 from edif_backend.jobs import Bell, Event, Jobs
 from edif_protocol.wire import State
 
@@ -26,34 +32,73 @@ BACKLOG = 10_000
 class Session:
     """One open websocket."""
 
+    id: str
     owner: str | None  #: user name, None when the key was not valid
     #: what is to be told; None hangs up
     events: asyncio.Queue[Event | None] = field(default_factory=lambda: asyncio.Queue(BACKLOG))
+    waited_for: set[str] = field(default_factory=set)  #: jobs whose end was not told yet
+    resumed: set[str] = field(default_factory=set)  #: jobs of a lost websocket that are told here now
+    behind: dict[str, list[Event]] = field(default_factory=dict)  #: held back until what was missed is told
 
 
 class Sessions:
-    """The open websockets of this gateway process."""
+    """The open websockets of this gateway process.
 
-    def __init__(self, jobs: Jobs) -> None:
-        self._jobs = jobs
+    Args:
+        secret: signs the ids of sessions; the same in every gateway of the installation.
+        seen: id of the newest event, which nobody here waits for.
+    """
+
+    def __init__(self, ask: Asking, secret: str, seen: int) -> None:
+        self._ask = ask
+        self._secret = secret.encode()
         self._sessions: dict[str, Session] = {}
-        self._seen = jobs.last_event()
+        self._resumed: defaultdict[str, set[str]] = defaultdict(set)  # sessions by the job that is told there
+        self._seen = seen
         self._news = asyncio.Event()
 
-    def open(self, owner: str | None) -> tuple[str, Session]:
-        """A new session and its unguessable id."""
-        id = secrets.token_hex(16)
-        self._sessions[id] = Session(owner)
-        return id, self._sessions[id]
+    def open(self, owner: str | None) -> Session:
+        """A new session with an id that nobody can guess."""
+        id = secrets.token_hex(12)
+        id += self._signature(id, owner) if owner is not None else secrets.token_hex(20)  # belongs to nobody
+        self._sessions[id] = Session(id, owner)
+        return self._sessions[id]
 
-    def close(self, id: str) -> None:
+    def close(self, session: Session) -> None:
         """Forget a session."""
-        self._sessions.pop(id, None)
+        self._sessions.pop(session.id, None)
+        for job in session.resumed:
+            self._resumed[job].discard(session.id)
+            if not self._resumed[job]:
+                del self._resumed[job]
+        session.resumed.clear()
 
-    def owner(self, id: str) -> str | None:
-        """Whose session it is; None when it is not open."""
-        session = self._sessions.get(id)
-        return session.owner if session else None
+    def belongs(self, id: str, user: str) -> bool:
+        """Whether a gateway of this installation opened this session for ``user``."""
+        return hmac.compare_digest(id[24:].encode(), self._signature(id[:24], user).encode())
+
+    def _signature(self, id: str, owner: str) -> str:
+        return hmac.new(self._secret, f"session\n{id}\n{owner}".encode(), hashlib.sha256).hexdigest()[:40]
+
+    async def resume(self, session: Session, job: str, after: int) -> bool:
+        """Tell here what happened to a job after the event ``after``, and what will; False unless it is the owner's.
+
+        Raises:
+            NotServing: the table cannot be read.
+        """
+        found = await self._ask(Jobs.job, job)
+        if found is None or found.user != session.owner:
+            return False
+        held = session.behind.setdefault(job, [])
+        session.resumed.add(job)
+        self._resumed[job].add(session.id)
+        missed = await self._ask(Jobs.events_of, job, after)
+        for event in (*missed, *held):  # what came while they were read may be among them
+            if event.id > after:
+                after = event.id
+                self._tell(session, event)
+        session.behind.pop(job, None)
+        return True
 
     async def news(self, timeout_s: float) -> None:
         """Wait until there are new events of whatever job, at most ``timeout_s``."""
@@ -64,7 +109,7 @@ class Sessions:
         """Hand new events to their sessions, for ever."""
         while True:
             try:
-                while events := self._jobs.events_after(self._seen):
+                while events := await self._ask(Jobs.events_after, self._seen):
                     self._seen = events[-1].id
                     for event in events:
                         self._hand_over(event)
@@ -75,14 +120,22 @@ class Sessions:
             await bell.wait(timeout_s=1.0)
 
     def _hand_over(self, event: Event) -> None:
-        session = self._sessions.get(event.session_id)
-        if session is None or event.kind == State.RECEIVED:  # that one was the answer to the request itself
+        for id in {event.session_id, *self._resumed.get(event.job, ())}:
+            if session := self._sessions.get(id):
+                if event.job in session.behind:
+                    session.behind[event.job].append(event)
+                else:
+                    self._tell(session, event)
+
+    def _tell(self, session: Session, event: Event) -> None:
+        if event.kind == State.RECEIVED:  # that one was the answer to the request itself
             return
         if session.events.full():
             log.warning("client too slow, hung up on", job=event.job)
             while not session.events.empty():
                 session.events.get_nowait()
             session.events.put_nowait(None)
-            self.close(event.session_id)
+            self.close(session)
             return
+        session.waited_for.add(event.job)
         session.events.put_nowait(event)

@@ -1,20 +1,28 @@
 """``/subscribe``: a websocket that tells a waiting client everything about its jobs, as it happens.
 
-The client opens the socket before it sends its job and closes it when it has its result.
+The client opens the socket before it sends its job and closes it when it has its result.  A client that has lost it
+opens another one and names its jobs and the last event it heard of each (:class:`edif_protocol.wire.Resume`): it is
+told what it missed, in order and once, and then what happens.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
+import structlog
 from fastapi import APIRouter, WebSocket
+from pydantic import ValidationError
 from starlette.websockets import WebSocketDisconnect
 
+from edif_backend.errors import NotServing
 from edif_backend.gateway import torchfile
 from edif_backend.gateway.parts import Parts, parts_of
 from edif_backend.gateway.sessions import Session
-from edif_backend.jobs import Event, Job
-from edif_protocol.wire import LOG, Response, State
+from edif_backend.jobs import Event, Job, Jobs
+from edif_protocol.wire import LOG, Response, Resume, State
+
+log = structlog.get_logger(__name__)
 
 routes = APIRouter()
 
@@ -27,70 +35,90 @@ _STILL_S = 10.0
 
 @routes.websocket("/subscribe")
 async def subscribe(socket: WebSocket) -> None:
-    """Send ``{"session_id": …}``, then every event of this session's jobs."""
+    """Send ``{"session_id": …, "resume": true}``, then every event of this session's jobs."""
     parts = parts_of(socket)
     # A wrong key is not refused here: POST /request refuses it, and there the client shows the sentence to its user.
     user = await parts.user_or_none(socket)
     await socket.accept()
-    id, session = parts.sessions.open(user.name if user else None)
-    teller = asyncio.create_task(_tell(socket, id, session, parts))
+    session = parts.sessions.open(user.name if user else None)
+    teller = asyncio.create_task(_tell(socket, session, parts))
     try:
         while True:  # clients of nnsight send nothing; this notices that one has gone
-            await socket.receive_bytes()
-    except (WebSocketDisconnect, KeyError):
+            await _take_up(Resume.model_validate_json(await socket.receive_text()), socket, session, parts)
+    except (WebSocketDisconnect, KeyError):  # KeyError: bytes, which no client sends
         pass
+    except ValidationError:
+        await socket.close(code=1008, reason='send {"resume": {job id: last event id}}, or nothing')
+    except NotServing:
+        await socket.close(code=1013, reason="the jobs table is away; come again")
     finally:
         teller.cancel()
-        parts.sessions.close(id)
+        parts.sessions.close(session)
 
 
-async def _tell(socket: WebSocket, id: str, session: Session, parts: Parts) -> None:
-    await socket.send_json({"session_id": id})
-    waited_for: set[str] = set()
+async def _take_up(wanted: Resume, socket: WebSocket, session: Session, parts: Parts) -> None:
+    for id, after in wanted.resume.items():
+        if not await parts.sessions.resume(session, id, after):
+            refused = Response(id=id, status=State.ERROR.value, description="There is no such job of yours.")
+            await socket.send_text(refused.model_dump_json(exclude_none=True))
+
+
+async def _tell(socket: WebSocket, session: Session, parts: Parts) -> None:
+    await socket.send_json({"session_id": session.id, "resume": True})
     while True:
         try:
-            event = await asyncio.wait_for(session.events.get(), _STILL_S if waited_for else IDLE_S)
+            event = await asyncio.wait_for(session.events.get(), _STILL_S if session.waited_for else IDLE_S)
         except TimeoutError:
-            if waited_for:
-                await _say_if_nobody_works(socket, waited_for, parts)
+            if session.waited_for:
+                await _say_if_nobody_works(socket, session.waited_for, parts)
                 continue
             await socket.close(code=1000, reason="no job was sent")
             return
         if event is None:
             await socket.close(code=1013, reason="too slow to follow; poll /response instead")
             return
-        waited_for.add(event.job)
-        if event.kind == LOG:
-            await _send(socket, event, LOG)
-            continue
-        state = State(event.kind)
-        job = parts.jobs.job(event.job) if state.final else None
-        if job and state is State.COMPLETED:
-            await _send_result(socket, job, parts)
-        else:
-            await _send(socket, event, state.status, job.meta if job else None)
-        if state.final:
-            waited_for.discard(event.job)
+        try:
+            await _tell_event(socket, event, parts)
+        except (NotServing, OSError) as error:  # the client comes again and hears it then
+            log.warning("an event cannot be told", job=event.job, reason=str(error))
+            await socket.close(code=1013, reason="job or result cannot be read now; come again")
+            return
+        if event.kind != LOG and State(event.kind).final:
+            session.waited_for.discard(event.job)
+
+
+async def _tell_event(socket: WebSocket, event: Event, parts: Parts) -> None:
+    if event.kind == LOG or not State(event.kind).final:
+        await _send(socket, event, event.kind)
+        return
+    job = await parts.ask(Jobs.job, event.job)
+    if job and event.kind == State.COMPLETED == job.state:
+        await _send_result(socket, event, job, parts)
+    elif event.kind != State.COMPLETED:  # a result that is gone is told by the event after it
+        await _send(socket, event, State(event.kind).status, job.meta if job else None)
 
 
 async def _say_if_nobody_works(socket: WebSocket, waited_for: set[str], parts: Parts) -> None:
     """What the dispatcher cannot say: that there is none."""
-    if not parts.nobody_works():
-        return
-    for job in filter(None, map(parts.jobs.job, sorted(waited_for))):
-        if not job.state.final:
-            await socket.send_text(parts.response(job).model_dump_json(exclude_none=True))
+    with contextlib.suppress(NotServing):  # nor when the table is away as well
+        if not await parts.nobody_works():
+            return
+        for id in sorted(waited_for):
+            job = await parts.ask(Jobs.job, id)
+            if job and not job.state.final:
+                await socket.send_text((await parts.response(job)).model_dump_json(exclude_none=True))
 
 
 async def _send(socket: WebSocket, event: Event, status: str, meta: dict[str, object] | None = None) -> None:
-    response = Response(id=event.job, status=status, description=event.description, meta=meta)
+    response = Response(id=event.job, status=status, description=event.description, meta=meta, event=event.id)
     await socket.send_text(response.model_dump_json(exclude_none=True))
 
 
-async def _send_result(socket: WebSocket, job: Job, parts: Parts) -> None:
+async def _send_result(socket: WebSocket, event: Event, job: Job, parts: Parts) -> None:
     assert job.result is not None
     if job.result_bytes > parts.settings.inline_result_bytes:
-        await socket.send_text(parts.response(job).model_dump_json())
+        response = (await parts.response(job)).model_copy(update={"event": event.id})
+        await socket.send_text(response.model_dump_json())
         return
     data = await asyncio.to_thread(parts.objects.read, job.result)
     record = {

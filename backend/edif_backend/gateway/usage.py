@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request
 
 from edif_backend.gateway.own_jobs import record
 from edif_backend.gateway.parts import parts_of
+from edif_backend.jobs import Jobs
 from edif_backend.jobs.accounting import day_ends_at
 
 routes = APIRouter()
@@ -22,14 +23,16 @@ async def usage(request: Request) -> dict[str, Any]:
     """
     parts = parts_of(request)
     user = await parts.user(request)
-    now = parts.jobs.now()
+    now = parts.ask.now()
     return {
         "user": user.name,
         "groups": sorted(user.groups),
-        "weight": parts.policy.weight(user.name, user.groups),
-        "limits": parts.policy.limits(user.name, user.groups).model_dump(exclude={"weight"}),
-        "use": dataclasses.asdict(parts.jobs.use(user.name)),
+        "weight": await parts.ask.through(parts.policy.weight, user.name, user.groups),
+        "limits": (await parts.limits(user)).model_dump(exclude={"weight"}),
+        "use": dataclasses.asdict(await parts.ask(Jobs.use, user.name)),
         "day_ends_at": day_ends_at(now),
-        "reservations": [dataclasses.asdict(found) for found in parts.policy.coming(user.groups)],
-        "waiting": [record(job, now) for job in parts.jobs.waiting_of(user.name)],
+        "reservations": [
+            dataclasses.asdict(found) for found in await parts.ask.through(parts.policy.coming, user.groups)
+        ],
+        "waiting": [record(job, now) for job in await parts.ask(Jobs.waiting_of, user.name)],
     }

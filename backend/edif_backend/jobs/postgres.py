@@ -6,11 +6,13 @@ commits, the server is asked afterwards whether it did, so no change happens twi
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
+from itertools import chain, repeat
 from typing import Any, Generic, TypeVar, cast
 
 import psycopg
@@ -31,6 +33,10 @@ T = TypeVar("T")
 
 #: Pauses before attempts to reach the database: ten seconds in all.  A restart of it fits in, and a lease is longer.
 _PAUSES_S = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 2.0, 2.0, 3.0)
+_PATIENCE_S = sum(_PAUSES_S)
+
+#: Who asks this soon after somebody has asked in vain tries once: callers must not queue for ten seconds each.
+_KNOWN_AWAY_S = 3.0
 
 #: Who holds this lock writes events.  It is taken last and kept until the commit can be seen, so ids of events become
 #: visible in their order; and whoever holds it waits for nobody, so nobody waits in a circle.
@@ -44,9 +50,13 @@ _GUARDS = "SET idle_in_transaction_session_timeout = '10s'; SET statement_timeou
 
 
 class PostgresDatabase(Database):
-    """One connection, made again when it is lost."""
+    """One connection, made again when it is lost.
 
-    def __init__(self, url: str) -> None:
+    Args:
+        patient: once it was reached, wait for ever while the server is away.
+    """
+
+    def __init__(self, url: str, *, patient: bool = False) -> None:
         self._url = _parsed(url).set(drivername="postgresql+psycopg")
         self._engine = create_engine(
             self._url,
@@ -57,7 +67,11 @@ class PostgresDatabase(Database):
         )
         self._lock = threading.Lock()
         self._connection: Connection | None = None
+        self._patience_s = _PATIENCE_S
+        self._failed_at = -math.inf
         self._again(self._upgrade)
+        if patient:
+            self._patience_s = math.inf
 
     def _upgrade(self, connection: Connection) -> None:
         begin = f"BEGIN; SET LOCAL statement_timeout = 0; SELECT pg_advisory_xact_lock({_UPGRADE_LOCK})"
@@ -87,10 +101,14 @@ class PostgresDatabase(Database):
 
     def _again(self, use: Callable[[Connection], T]) -> T:
         """Use the connection; once more on a fresh one each time that it is lost."""
+        asked_at = time.monotonic()
+        ends_at = asked_at + (self._patience_s if asked_at - self._failed_at > _KNOWN_AWAY_S else 0.0)
         with self._lock:
-            for pause_s in _PAUSES_S:
-                if pause_s:
-                    time.sleep(pause_s)
+            for tries, pause_s in enumerate(chain(_PAUSES_S, repeat(_PAUSES_S[-1]))):
+                # By the time of asking: several callers wait at the same time, not one after the other.
+                if tries and time.monotonic() + pause_s > ends_at:
+                    break
+                time.sleep(pause_s)
                 try:
                     return use(self._connected())
                 except DBAPIError as error:
@@ -102,6 +120,7 @@ class PostgresDatabase(Database):
                         log.warning("no connection to the jobs database", reason=str(error.orig))
                     elif not _undone(error):
                         break
+            self._failed_at = time.monotonic()
             raise NotServing(
                 f"The jobs database cannot be used ({_sentence(reason)}); nothing changed. "
                 "Tell the operator, then retry."

@@ -52,10 +52,10 @@ class Reading:
             query = query.where(sql.t.number < select(sql.t.number).where(sql.t.id == before).scalar_subquery())
         return [job_of(row) for row in self._database.read(query)]
 
-    def events_of(self, job: str, after: int, limit: int) -> list[Event]:
+    def events_of(self, job: str, after: int = 0, limit: int = 1_000_000) -> list[Event]:
         """Events of one job with a larger id than ``after``, in order."""
-        query = sql.EVENTS.where(sql.e.job == job, sql.e.id > after).limit(limit)
-        return [Event(*row) for row in self._database.read(query)]
+        wanted = {"of_job": job, "after": after, "most": limit}
+        return [Event(*row) for row in self._database.read(sql.EVENTS_OF, wanted)]
 
     def events_after(self, id: int, limit: int = 1000) -> list[Event]:
         """Events with a larger id, in order; no event with a smaller id appears later."""
@@ -90,6 +90,10 @@ class Reading:
         """The waiting jobs of one user, oldest first."""
         query = select(*sql.JOB).where(sql.t.user == user, sql.WAITING).order_by(sql.t.number)
         return [job_of(row) for row in self._database.read(query)]
+
+    def claims_of(self, worker: str) -> list[Job]:
+        """What ``worker`` holds, oldest first."""
+        return [job_of(row) for row in self._database.read(sql.CLAIMS_OF, {"worker": worker})]
 
     def unfinished(self) -> set[str]:
         """Ids of the jobs that have not ended: their payloads are still needed."""

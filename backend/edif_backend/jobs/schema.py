@@ -54,6 +54,7 @@ jobs = Table(
     Column("state", Line),
     Column("description", Line),
     Column("attempt", Integer),
+    Column("excused", Integer),
     Column("leased_by", Line),
     Column("lease_until", Double),
     Column("created_at", Double),

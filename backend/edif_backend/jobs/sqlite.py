@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import structlog
 from sqlalchemy import URL, Executable, NullPool, create_engine
 from sqlalchemy.exc import OperationalError
 
@@ -16,10 +18,12 @@ from edif_backend.jobs.bell import Bell, Bells, SocketBell
 from edif_backend.jobs.database import AnyRow, Change, Database
 from edif_backend.jobs.upgrade import upgrade
 
+log = structlog.get_logger(__name__)
+
 T = TypeVar("T")
 
-#: How long one process waits for another that writes.
-_PATIENCE_S = 10
+#: How long one process waits for another that writes, and pauses before it tries again.
+_PATIENCE_S, _PAUSE_S = 10, 0.5
 
 
 class SqliteDatabase(Database):
@@ -28,12 +32,14 @@ class SqliteDatabase(Database):
     Args:
         file: the database, made if missing.
         bells: folder of the bells' sockets; None for a process that neither rings nor listens.
+        patient: once it is open, wait for ever while it cannot be used.
     """
 
-    def __init__(self, file: Path, bells: Path | None) -> None:
+    def __init__(self, file: Path, bells: Path | None, *, patient: bool = False) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         self._bells_folder = bells
         self._bells = Bells(bells) if bells else None
+        self._patient = patient
         self._lock = threading.Lock()
         engine = create_engine(
             URL.create("sqlite", database=str(file)),
@@ -51,20 +57,23 @@ class SqliteDatabase(Database):
 
     def change(self, work: Callable[[Change], T], *ring: str) -> T:
         """See :meth:`Database.change`."""
-        with self._lock, _translated():
-            # At once and not at the first write: a reader that becomes a writer may be refused.
-            self._connection.exec_driver_sql("BEGIN IMMEDIATE")
-            try:
-                change = Change(self._connection)
-                answer = work(change)
-                change.write_events()
-                self._connection.exec_driver_sql("COMMIT")
-            except BaseException:
-                self._undo()
-                raise
+        answer = self._again(lambda: self._change(work))
         if self._bells:
             for role in ring:
                 self._bells.ring(role)
+        return answer
+
+    def _change(self, work: Callable[[Change], T]) -> T:
+        # At once and not at the first write: a reader that becomes a writer may be refused.
+        self._connection.exec_driver_sql("BEGIN IMMEDIATE")
+        try:
+            change = Change(self._connection)
+            answer = work(change)
+            change.write_events()
+            self._connection.exec_driver_sql("COMMIT")
+        except BaseException:
+            self._undo()
+            raise
         return answer
 
     def _undo(self) -> None:
@@ -74,8 +83,18 @@ class SqliteDatabase(Database):
 
     def read(self, statement: Executable, values: Mapping[str, Any] | None = None) -> Sequence[AnyRow]:
         """See :meth:`Database.read`."""
-        with self._lock, _translated():
-            return self._connection.execute(statement, values).fetchall()
+        return self._again(lambda: self._connection.execute(statement, values).fetchall())
+
+    def _again(self, use: Callable[[], T]) -> T:
+        while True:
+            try:
+                with self._lock, _translated():
+                    return use()
+            except NotServing as error:
+                if not self._patient:
+                    raise
+                log.error("waiting for the jobs database", reason=str(error))
+                time.sleep(_PAUSE_S)
 
     def bell(self, role: str) -> Bell:
         """See :meth:`Database.bell`."""

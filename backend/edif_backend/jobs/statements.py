@@ -24,6 +24,7 @@ e = schema.events.c
 FIND = select(*JOB).where(t.id == bindparam("job"))
 EVENTS = select(e.id, e.job, e.session_id, e.kind, e.description, e.at).order_by(e.id)
 EVENTS_AFTER = EVENTS.where(e.id > bindparam("after")).limit(bindparam("most"))
+EVENTS_OF = EVENTS.where(e.job == bindparam("of_job"), e.id > bindparam("after")).limit(bindparam("most"))
 LAST_EVENT = select(func.coalesce(func.max(e.id), 0))
 WAITING_BY_USER = select(t.model, t.user, func.count()).where(WAITING).group_by(t.model, t.user)
 OLDEST = (
@@ -58,7 +59,7 @@ RUNNING = (
     .values(state=State.RUNNING, changed_at=bindparam("moment"))
 )
 ALIVE = (
-    select(t.id, t.user)
+    select(t.id, t.user, t.attempt, t.excused)
     .where(t.id == bindparam("job"), t.attempt == bindparam("claim"), CLAIMED)
     .with_for_update()  # a line must not come after the event that ends its job
 )
@@ -86,9 +87,11 @@ NOTE = (
 )
 FINISH = MOVE.values(result=bindparam("object"), result_bytes=bindparam("size"), meta=bindparam("facts"))
 HELD = select(t.id, t.attempt).where(t.leased_by == bindparam("worker"), CLAIMED)
+EXCUSE = update(schema.jobs).where(t.id == bindparam("job")).values(excused=t.excused + 1)
+CLAIMS_OF = select(*JOB).where(CLAIMED, t.leased_by == bindparam("worker")).order_by(t.number)
 RENEW = update(schema.jobs).where(t.leased_by == bindparam("worker"), CLAIMED).values(lease_until=bindparam("until"))
 
 
-def locked(*conditions: ColumnElement[bool]) -> Select[str, int, str]:
+def locked(*conditions: ColumnElement[bool]) -> Select[str, int, str, int]:
     """The jobs that meet the conditions, oldest first, locked until the transaction ends."""
-    return select(t.id, t.attempt, t.state).where(*conditions).order_by(t.number).with_for_update()
+    return select(t.id, t.attempt, t.state, t.excused).where(*conditions).order_by(t.number).with_for_update()

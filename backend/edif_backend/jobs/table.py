@@ -22,7 +22,7 @@ from sqlalchemy import delete, or_, select, update
 from edif_backend.clock import Clock, now
 from edif_backend.jobs import accounting, schema
 from edif_backend.jobs import statements as sql
-from edif_backend.jobs.database import Change
+from edif_backend.jobs.database import AnyRow, Change
 from edif_backend.jobs.job import Job, Note, Reservation, Submission
 from edif_backend.jobs.reading import Reading, job_of
 from edif_backend.jobs.sqlite import SqliteDatabase
@@ -32,12 +32,23 @@ from edif_protocol.wire import LOG, State
 #: How many waiting jobs hear at once how far their model is: thousands of events would help nobody.
 _TOLD_AT_ONCE = 100
 
+#: A job that takes the whole fabric down with it each time it starts ends all the same.
+_EXCUSES = 10
 
-def open_jobs(database: Path, bells: Path | None = None, clock: Clock = now, url: SecretStr | None = None) -> Jobs:
+
+def open_jobs(
+    database: Path,
+    bells: Path | None = None,
+    clock: Clock = now,
+    url: SecretStr | None = None,
+    *,
+    patient: bool = False,
+) -> Jobs:
     """The jobs table, made or upgraded if need be: on the PostgreSQL server ``url``, else in the file ``database``.
 
     Args:
         bells: folder of the bells to ring when the table is a file.
+        patient: once open, wait as long as the database is away: for processes that can only go on with it.
 
     Raises:
         NotServing: the database cannot be reached.
@@ -47,8 +58,8 @@ def open_jobs(database: Path, bells: Path | None = None, clock: Clock = now, url
         # Its driver is loaded where it is used: a process of the embedded installation starts without it.
         from edif_backend.jobs.postgres import PostgresDatabase  # noqa: PLC0415
 
-        return Jobs(PostgresDatabase(url.get_secret_value()), clock)
-    return Jobs(SqliteDatabase(database, bells), clock)
+        return Jobs(PostgresDatabase(url.get_secret_value(), patient=patient), clock)
+    return Jobs(SqliteDatabase(database, bells, patient=patient), clock)
 
 
 class Jobs(Reading):
@@ -223,12 +234,27 @@ class Jobs(Reading):
 
         return self._database.change(work, "gateway")
 
-    def requeue(self, job: str, worker: str, attempt: int, reason: str, attempts: int, device_s: float = 0.0) -> None:
-        """Give a claimed job back to the queue, or end it when it was claimed ``attempts`` times already."""
+    def requeue(
+        self,
+        job: str,
+        worker: str,
+        attempt: int,
+        reason: str,
+        attempts: int,
+        device_s: float = 0.0,
+        *,
+        excused: bool = False,
+    ) -> None:
+        """Give a claimed job back to the queue, or end it when ``attempts`` starts were lost.
+
+        Args:
+            excused: this start was lost with the fabric, not with the job's own executor or replica: it does not count,
+                unless that happens again and again.
+        """
 
         def work(change: Change) -> None:
-            if self._given_back(change, job, worker, attempt, device_s):
-                self._requeue(change, job, attempt, reason, attempts)
+            if row := self._given_back(change, job, worker, attempt, device_s):
+                self._requeue(change, row, reason, attempts, excused=excused)
 
         self._database.change(work, "dispatcher", "gateway")
 
@@ -242,15 +268,14 @@ class Jobs(Reading):
 
         self._database.change(work)
 
-    def requeue_lost(self, attempts: int, worker: str | None = None) -> int:
-        """Requeue claimed jobs whose lease has run out, and all of ``worker``, whose earlier process is dead."""
-        lost = sql.locked(sql.CLAIMED, or_(sql.t.lease_until < self._clock(), sql.t.leased_by == (worker or "")))
+    def requeue_lost(self, attempts: int, worker: str) -> int:
+        """Requeue what others than ``worker``, which is alive, have claimed and let lapse."""
+        lost = sql.locked(sql.CLAIMED, sql.t.lease_until < self._clock(), sql.t.leased_by != worker)
 
         def work(change: Change) -> int:
             rows = change.run(lost).fetchall()
             for row in rows:
-                reason = "The dispatcher was lost; the job starts again."
-                self._requeue(change, row.id, row.attempt, reason, attempts)
+                self._requeue(change, row, "The dispatcher was lost; the job starts again.", attempts, excused=True)
             return len(rows)
 
         return self._database.change(work, "gateway")
@@ -319,20 +344,22 @@ class Jobs(Reading):
 
     # -- one change, used by several of the above -----------------------------
 
-    def _given_back(self, change: Change, job: str, worker: str, attempt: int, device_s: float) -> bool:
-        """Charge for a run that has ended; whether its claim is still the valid one, and the job locked if so."""
+    def _given_back(self, change: Change, job: str, worker: str, attempt: int, device_s: float) -> AnyRow | None:
+        """Charge for a run that has ended; the job, locked, if its claim is still the valid one."""
         held = change.run(sql.HOLDS, {"job": job, "worker": worker, "claim": attempt}).first()
         ran = held or change.run(sql.CANCELLED_MEANWHILE, {"job": job, "claim": attempt}).first()
         if ran and device_s > 0:
             accounting.charge(change, ran.user, device_s, self._clock())
-        return held is not None
+        return held
 
-    def _requeue(self, change: Change, job: str, attempt: int, reason: str, attempts: int) -> None:
-        if attempt >= attempts:
-            text = f"{reason} It was started {attempt} times without an end and is given up; send it again to retry."
-            self._finish(change, job, State.ERROR, text, None, 0, {"code": "attempts-used-up"})
-        else:
-            self._move(change, job, State.QUEUED, reason)
+    def _requeue(self, change: Change, row: AnyRow, reason: str, attempts: int, *, excused: bool) -> None:
+        if row.attempt - row.excused - excused >= attempts or row.excused >= _EXCUSES:
+            lost = f"It was started {row.attempt} times without an end and is given up; send it again to retry."
+            self._finish(change, row.id, State.ERROR, f"{reason} {lost}", None, 0, {"code": "attempts-used-up"})
+            return
+        if excused:
+            change.run(sql.EXCUSE, {"job": row.id})
+        self._move(change, row.id, State.QUEUED, reason)
 
     def _move(self, change: Change, job: str, state: State, description: str) -> None:
         moment = self._clock()

@@ -114,6 +114,23 @@ class Fleet:
             with contextlib.suppress(ray.exceptions.RayError):  # a lost replica has stopped its jobs
                 await actor.stop_job.remote(job, attempt)
 
+    async def rejoin(self, entry: ModelEntry | None, call: Call) -> Outcome:
+        """How a job ends, or has ended, that an earlier dispatcher has sent to the replica of ``entry``.
+
+        Raises:
+            ReplicaLost: there is no such replica any more, or it never heard of the job.
+        """
+        lost = "Part of the workbench was started again; the job starts again."
+        try:
+            if entry is None:
+                raise ReplicaLost(lost)
+            outcome: Outcome | None = await ray.get_actor(_name(entry)).rejoin.remote(call)
+        except (ValueError, ray.exceptions.RayError) as error:  # ValueError: there is no actor of that name
+            raise ReplicaLost(lost) from error
+        if outcome is None:
+            raise ReplicaLost(lost)
+        return outcome
+
     async def reachable(self) -> bool:
         """Whether the Ray cluster still answers; an idle dispatcher hears nothing of its end otherwise."""
         host, _, port = self._address.rpartition(":")

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,9 @@ from edif_protocol.wire import State
 
 log = structlog.get_logger(__name__)
 
+#: How jobs ended is told again to a dispatcher that comes after the one that sent them.
+_OUTCOMES_KEPT = 100
+
 
 class Replica:
     """The actor's class.
@@ -45,11 +50,12 @@ class Replica:
         self._installation = Installation.model_validate(installation)
         self._settings = BackendSettings.model_validate(settings)
         bells = self._installation.run_dir / "bells"
-        self._jobs = open_jobs(self._installation.jobs_database, bells, url=self._settings.database_url)
+        self._jobs = open_jobs(self._installation.jobs_database, bells, url=self._settings.database_url, patient=True)
+        self._notes = ThreadPoolExecutor(1, "notes")  # what the table is told, in order; no job waits while it is away
+        self._calls: dict[tuple[str, int], asyncio.Task[Outcome]] = {}
         self._objects = open_objects(self._installation.objects_dir, self._settings)
         self._pool: ExecutorPool | None = None
         self._starting = asyncio.Lock()
-        self._calls: dict[tuple[str, int], asyncio.Task[Outcome]] = {}
 
     async def start(self) -> None:
         """Load the model, if it is not loaded; jobs that wait for it are told how far it is.
@@ -82,11 +88,15 @@ class Replica:
         """Run one job; every ending is an outcome, so that nothing raised in a jail travels further."""
         task = asyncio.create_task(self._run(call))
         self._calls[call.job, call.attempt] = task
-        try:
-            await asyncio.wait({task})
-        finally:
-            del self._calls[call.job, call.attempt]
-        return Outcome("cancelled", "The job was cancelled.") if task.cancelled() else task.result()
+        ended = [key for key, known in self._calls.items() if known.done()]
+        for key in ended[:-_OUTCOMES_KEPT]:
+            del self._calls[key]
+        return await _ending(task)
+
+    async def rejoin(self, call: Call) -> Outcome | None:
+        """How a job ends, or has ended, whose dispatcher died meanwhile; None when it never came here."""
+        task = self._calls.get((call.job, call.attempt))
+        return await _ending(task) if task else None
 
     async def stop_job(self, job: str, attempt: int) -> None:
         """Stop a job that runs here, its executor with it; one that does not run here is fine."""
@@ -95,6 +105,12 @@ class Replica:
             task.cancel()
 
     async def _run(self, call: Call) -> Outcome:
+        outcome = await self._outcome(call)
+        # Whatever the job has said is written before its end.
+        await asyncio.get_running_loop().run_in_executor(self._notes, _nothing)
+        return outcome
+
+    async def _outcome(self, call: Call) -> Outcome:
         began = time.perf_counter()
         name = f"results/{call.job}-{call.attempt}"
         try:
@@ -109,7 +125,7 @@ class Replica:
                     sink=sink,
                     time_limit_s=call.time_limit_s,
                     started=lambda: self._started(call),
-                    said=lambda line: self._jobs.log(call.job, call.attempt, line),
+                    said=lambda line: self._note(self._jobs.log, call.job, call.attempt, line),
                 )
         except FabricError as error:
             return Outcome(error.code, str(error), requeue=error.requeued)
@@ -124,8 +140,21 @@ class Replica:
         return Outcome("ok", result=name, result_bytes=done.result_bytes, sha256=sink.sha256, seconds=seconds)
 
     def _started(self, call: Call) -> None:
-        self._jobs.running(call.job, call.worker, call.attempt)
+        self._note(self._jobs.running, call.job, call.worker, call.attempt)
 
     def _say(self, text: str) -> None:
-        self._jobs.deploying(self._entry.id, State.DEPLOYING, text)
-        self._jobs.deploy(self._entry.id, "DEPLOYING", text, 0)
+        self._note(self._jobs.deploying, self._entry.id, State.DEPLOYING, text)
+        self._note(self._jobs.deploy, self._entry.id, "DEPLOYING", text, 0)
+
+    def _note(self, what: Callable[..., object], *values: object) -> None:
+        self._notes.submit(what, *values)
+
+
+async def _ending(task: asyncio.Task[Outcome]) -> Outcome:
+    """The task's end, whoever waits for it or has ceased to."""
+    await asyncio.wait({task})
+    return Outcome("cancelled", "The job was cancelled.") if task.cancelled() else task.result()
+
+
+def _nothing() -> None:
+    """Done when everything before it is."""
