@@ -126,16 +126,17 @@ def test_weights_are_honoured_in_the_long_run(weights: list[float], costs: list[
 
 
 def test_a_running_limit_costs_no_more_than_it_says() -> None:
-    """Who is at their limit keeps their place: three of eight slots and a weight of 3 are three slots, not one."""
-    arrivals = [(0.0, user, 1.0) for user in ("staff", "student") for _ in range(1000)]
+    """Who is at their limit keeps their place: whoever is due more than the two slots they may have, has two."""
+    rng = random.Random(4)
+    users = ["staff", *(f"student{number}" for number in range(8))]
+    arrivals = [(0.0, user, rng.uniform(0.5, 1.5)) for user in users for _ in range(1000)]
     simulation = Simulation(
         slots=4,
-        weight=lambda user: 9.0 if user == "staff" else 1.0,
-        most=lambda user: 3 if user == "staff" else math.inf,
+        weight=lambda user: 16.0 if user == "staff" else 1.0,
+        most=lambda user: 2 if user == "staff" else math.inf,
     )
-    simulation.run(arrivals, until=100)
-    assert simulation.served["staff"] == pytest.approx(300, abs=10)
-    assert simulation.served["student"] == pytest.approx(100, abs=10)
+    simulation.run(arrivals, until=300)
+    assert simulation.served["staff"] == pytest.approx(600, rel=0.03)
 
 
 def test_a_reservation_counts_in_its_time_alone() -> None:

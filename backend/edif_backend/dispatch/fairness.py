@@ -5,7 +5,7 @@ Each turn gives a user a quantum of device-seconds, times their weight; as long 
 their next job it may run.  What a job costs is known only when it has run, so it is charged by an estimate and settled
 afterwards: whoever runs longer than expected pays with later turns.
 
-Who runs as many jobs as they may is passed over and keeps their place.  A reservation is a larger weight for a while
+Who runs as many jobs as they may is passed over and comes next.  A reservation is a larger weight for a while
 (:meth:`~edif_backend.jobs.policy.Policy.weight`).
 
 No clock, no input or output: called by the dispatcher, and by the simulator of ``edif bench fairness``.  A decision
@@ -44,6 +44,7 @@ class FairShare:
         self._quantum_s = quantum_s
         self._accounts: dict[str, _Account] = {}
         self._turns: deque[str] = deque()  # who waits, next first
+        self._passed_over: set[str] = set()  # of them, who ran as many jobs as they may
 
     def choose(
         self,
@@ -57,13 +58,13 @@ class FairShare:
         Args:
             waiting: number of waiting jobs by user.
             weight: a user's weight, positive.
-            room: how many more jobs of a user may start; who has no room keeps their place among the turns and what
-                is on their account, and gets nothing added meanwhile.
+            room: how many more jobs of a user may start.  Who has no room gets the worth of one turn on their account
+                at most, and is next when there is some.
         """
         left = {user: count for user, count in waiting.items() if count > 0}
         self._forget_those_who_left(left)
-        able = {user: min(count, room(user)) for user, count in left.items()}
-        able = {user: count for user, count in able.items() if count > 0}
+        able = {user: most for user, count in left.items() if (most := min(count, room(user))) > 0}
+        self._take_back(able)
         chosen: list[str] = []
         passed = 0  # turns in a row in which nothing started
         while able and len(chosen) < slots:
@@ -76,9 +77,8 @@ class FairShare:
                 passed = 0
                 continue
             self._turns.rotate(-1)
+            self._credit(user, weight(user), 1, user in able)
             passed += 1
-            if user in able:
-                account.balance_s += self._quantum_s * weight(user)
             if passed > len(self._turns):
                 self._skip_rounds(able, weight)
                 passed = 0
@@ -99,7 +99,7 @@ class FairShare:
         """One to think ahead with, of these users' accounts."""
         copied = FairShare(self._quantum_s)
         copied._accounts = {user: replace(self._accounts[user]) for user in users if user in self._accounts}
-        copied._turns = self._turns.copy()
+        copied._turns, copied._passed_over = self._turns.copy(), self._passed_over.copy()
         return copied
 
     def expected_s(self, user: str) -> float:
@@ -122,17 +122,39 @@ class FairShare:
     def _cost(self, account: _Account) -> float:
         return account.expected_s or self._quantum_s
 
+    def _credit(self, user: str, weight: float, turns: int, able: bool) -> None:
+        """Put the worth of turns on an account; of somebody who may start nothing, until it can pay one turn's jobs."""
+        account = self._accounts[user]
+        turn_s = self._quantum_s * weight
+        most_s = math.inf if able else max(account.balance_s, turn_s, self._cost(account))
+        account.balance_s = min(account.balance_s + turns * turn_s, most_s)
+
     def _count_down(self, user: str, left: dict[str, int], able: dict[str, float]) -> None:
         """One job less of the user whose turn it is."""
-        able[user] -= 1
-        if not able[user]:
-            del able[user]
         left[user] -= 1
-        if not left[user]:
-            del left[user]
+        able[user] -= 1
+        if able[user]:
+            return
+        del able[user]
+        if left[user]:
+            self._passed_over.add(user)
+        else:
             self._turns.popleft()
             account = self._accounts[user]
             account.balance_s = min(account.balance_s, 0.0)  # turns are not saved up while nobody waits
+
+    def _take_back(self, able: Mapping[str, float]) -> None:
+        """Put in front who was passed over for want of room, has room again, and something to spend."""
+        back = [
+            user
+            for user in self._turns
+            if user in self._passed_over
+            and user in able
+            and self._accounts[user].balance_s >= self._cost(self._accounts[user])
+        ]
+        if back:
+            self._turns = deque((*back, *(user for user in self._turns if user not in back)))
+        self._passed_over = {user for user in self._turns if user not in able}
 
     def _forget_those_who_left(self, waiting: Mapping[str, int]) -> None:
         self._turns = deque(user for user in self._turns if user in waiting)
@@ -143,15 +165,15 @@ class FairShare:
                 self._turns.append(user)
 
     def _skip_rounds(self, able: Mapping[str, float], weight: Callable[[str], float]) -> None:
-        """Give all who may start something the turns in which none of them could, at once."""
+        """Give everybody the turns in which nobody could have run anything, at once."""
         rounds = math.inf
         for user in able:
             account = self._accounts[user]
             missing_s = self._cost(account) - account.balance_s
             rounds = min(rounds, math.ceil(missing_s / (self._quantum_s * weight(user))) - 1)
         if math.isfinite(rounds) and rounds > 0:
-            for user in able:
-                self._accounts[user].balance_s += rounds * self._quantum_s * weight(user)
+            for user in self._turns:
+                self._credit(user, weight(user), int(rounds), user in able)
 
 
 def jain_index(amounts: list[float]) -> float:
