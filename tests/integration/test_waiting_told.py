@@ -87,7 +87,7 @@ def test_waiting_jobs_have_a_place_that_comes_closer_and_a_blocking_client_shows
     assert until(lambda: 0 < place() < first)
     answer = response(workbench, "patient", last)
     if answer["status"] == "QUEUED":
-        assert "before this one; about " in answer["description"] or "Next to start; " in answer["description"]
+        assert "before this one; it starts in" in answer["description"] or "Next to start, " in answer["description"]
     usage = httpx.get(
         f"{workbench.installation.url('gateway')}/usage", headers={"ndif-api-key": workbench.key("patient")}, timeout=30
     ).json()
@@ -103,7 +103,7 @@ def test_a_job_behind_its_users_own_limit_says_so_in_the_clients_line(workbench:
     done = workbench.run_client(BEFORE_IT + BLOCKING, "single")
     assert "RESULT (1, " in done.stdout, done.stderr
     lines = [line for line in done.stdout.replace("\r", "\n").splitlines() if "QUEUED" in line]
-    assert any("Next to start; about " in line for line in lines)
+    assert any("Next to start, in " in line for line in lines)
     assert any("1 job of yours runs, as many as may at once." in line for line in lines)
     texts = {line.split(") ", 1)[-1] for line in lines}
     assert len(texts) <= 5, texts  # it is calm

@@ -82,8 +82,8 @@ def test_who_waits_a_moment_is_told_nothing_and_then_their_place(room: Room) -> 
     first, second = room.send("ada", 2)
     assert room.look(after_s=1) == 0
     assert room.look(after_s=1) == 2
-    assert room.words(first) == ["Next to start; about 60 s."]
-    assert room.words(second) == ["1 job starts before this one; about 60 s."]
+    assert room.words(first) == ["Next to start, in about 60 s."]
+    assert room.words(second) == ["1 job starts before this one; it starts in about 60 s."]
     assert room.job(second).state is State.QUEUED
     assert room.job(second).meta == {"position": 1, "starts_at": pytest.approx(room.now + 60)}
     assert room.jobs.events_after(0)[-1].kind == "QUEUED"
@@ -109,15 +109,15 @@ def test_a_job_hears_of_good_steps_and_not_of_every_one(room: Room) -> None:
     heard = [int(words.split(" ")[0]) for words in room.words(last)[:-1]]
     assert heard == sorted(heard, reverse=True)
     assert 6 <= len(heard) <= 12  # of 39 steps
-    assert room.words(last)[-1].startswith("Next to start; ")
+    assert room.words(last)[-1].startswith("Next to start, ")
 
 
 @pytest.mark.parametrize(
     ("running", "says"),
     [
-        ({"eve": [0.0], "bob": [0.0]}, "All 2 slots are busy with jobs of 2 users. Next to start; "),
-        ({"eve": [0.0, 0.0]}, "All 2 slots are busy with jobs of 1 user. Next to start; "),
-        ({"ada": [0.0, 0.0]}, "All 2 slots are busy with jobs of yours. Next to start; "),
+        ({"eve": [0.0], "bob": [0.0]}, "All 2 slots are busy with jobs of 2 users. Next to start, "),
+        ({"eve": [0.0, 0.0]}, "All 2 slots are busy with jobs of 1 user. Next to start, "),
+        ({"ada": [0.0, 0.0]}, "All 2 slots are busy with jobs of yours. Next to start, "),
     ],
 )
 def test_who_has_stood_still_is_told_why_and_once(room: Room, running: dict[str, list[float]], says: str) -> None:

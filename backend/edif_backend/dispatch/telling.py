@@ -142,13 +142,13 @@ def _worth_saying(told: _Told, job: WaitingJob, start: Start | None, reason: str
 
 
 def _place(start: Start | None) -> str:
-    """``3 jobs start before this one; about 40 s.``"""
+    """``3 jobs start before this one; it starts in about 40 s.``"""
     if start is None:
         return ""
-    soon = f"about {in_words(start.in_s)}." if start.in_s >= 1 else "a moment."
+    soon = f"in about {in_words(start.in_s)}" if start.in_s >= 1 else "in a moment"
     if start.position == 0:
-        return f"Next to start; {soon}"
-    return f"{start.position} job{'s start' if start.position > 1 else ' starts'} before this one; {soon}"
+        return f"Next to start, {soon}."
+    return f"{start.position} job{'s start' if start.position > 1 else ' starts'} before this one; it starts {soon}."
 
 
 def _starts(scene: Scene, jobs: Iterable[WaitingJob], standing: Standing) -> tuple[list[Start], float]:
