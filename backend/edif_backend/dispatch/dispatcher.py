@@ -173,7 +173,8 @@ class Dispatcher:
         finally:
             _, began = self._running.pop((job.id, job.attempt))
             self._residents.used(job.model)
-        device_s = time.monotonic() - began
+        # The replica's own figure counts where this dispatcher came later than the job.
+        device_s = max(time.monotonic() - began, outcome.seconds.get("replica", 0.0))
         if lost:  # that was the fabric's, so nobody pays for it
             device_s = 0.0
             self._shares[job.model].give_back(job.user)
