@@ -1,38 +1,80 @@
-"""What users import: ``edif.models()``, ``edif.status()``, ``edif.jobs()``, ``edif.next_tokens(logits, tokenizer)``.
+"""What users import: ``edif.models()``, ``edif.jobs()``, ``edif.logit_lens(…)``, ``edif.sweep(…)`` and their kin.
 
-Runs in the user's process, in a notebook or on a laptop; imports neither torch nor nnsight by itself.
+Runs in the user's process, in a notebook or on a laptop; imports neither torch nor nnsight by itself: what needs them
+is loaded when it is first asked for.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
 from edif.errors import BackendRefused, BackendUnreachable, EdifError, JobFailed, ModelUnknown, WeightsElsewhere
 from edif.prediction import NextTokens, next_tokens
 from edif.serving import Model, Models, Status, Usage, models, status, usage
 from edif.submitted import Job, Jobs, job, jobs
 
+if TYPE_CHECKING:
+    from edif.alignment import Alignment, align
+    from edif.engine.decoder import SITES
+    from edif.engine.sweeps import Batch, Cell
+    from edif.interventions import SweepResult, SweepStopped, sweep
+    from edif.logit_lens import LogitLens, logit_lens
+    from edif.patching import ActivationPatching, activation_patching
+    from edif.result import Result, load
+
 __version__ = version("edif")
 
 __all__ = [
+    "SITES",
+    "ActivationPatching",
+    "Alignment",
     "BackendRefused",
     "BackendUnreachable",
+    "Batch",
+    "Cell",
     "EdifError",
     "Job",
     "JobFailed",
     "Jobs",
+    "LogitLens",
     "Model",
     "ModelUnknown",
     "Models",
     "NextTokens",
+    "Result",
     "Status",
+    "SweepResult",
+    "SweepStopped",
     "Usage",
     "WeightsElsewhere",
     "__version__",
+    "activation_patching",
+    "align",
     "job",
     "jobs",
+    "load",
+    "logit_lens",
     "models",
     "next_tokens",
     "status",
+    "sweep",
     "usage",
 ]
+
+_LATER = {
+    "SITES": "edif.engine.decoder",
+    **dict.fromkeys(("Alignment", "align"), "edif.alignment"),
+    **dict.fromkeys(("ActivationPatching", "activation_patching"), "edif.patching"),
+    **dict.fromkeys(("Batch", "Cell"), "edif.engine.sweeps"),
+    **dict.fromkeys(("LogitLens", "logit_lens"), "edif.logit_lens"),
+    **dict.fromkeys(("Result", "load"), "edif.result"),
+    **dict.fromkeys(("SweepResult", "SweepStopped", "sweep"), "edif.interventions"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'edif' has no attribute {name!r}")
+    return getattr(import_module(_LATER[name]), name)

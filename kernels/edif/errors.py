@@ -9,6 +9,7 @@
     ├── TraceRefused             … to a trace (edif.remote; also a RemoteError of nnsight)
     ├── JobFailed                the job ended without a result
     │   └── TraceFailed          … while its trace waited for it (edif.remote; also a RemoteError of nnsight)
+    ├── SweepStopped             a sweep was interrupted or cancelled; it holds the partial result (edif.interventions)
     ├── ModelUnknown             the backend does not serve this model (also an OSError, as transformers raises)
     └── WeightsElsewhere         something would run in this process, and the weights are on the backend
 

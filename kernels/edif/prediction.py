@@ -110,7 +110,7 @@ def next_tokens(
     held = float(best.values.sum())
     return NextTokens(
         ids=ids,
-        tokens=tuple(_text(tokenizer, int(id)) for id in ids),
+        tokens=tuple(token_text(tokenizer, int(id)) for id in ids),
         probabilities=best.values.double().cpu().numpy(),
         logits=row[best.indices].double().cpu().numpy(),
         title=title,
@@ -131,7 +131,7 @@ def _last_position(logits: Tensor) -> Tensor:
     return row
 
 
-def _text(tokenizer: Any, id: int) -> str:
+def token_text(tokenizer: Any, id: int) -> str:
     """The token as it stands in a text; sentencepiece's leading space, which ``decode`` drops, is put back."""
     text = str(tokenizer.decode([id]))
     piece = str(tokenizer.convert_ids_to_tokens(id))

@@ -65,6 +65,8 @@ class EdifBackend(stock.RemoteBackend):
     #: Id of the job that the last blocking call has sent, and of the last event that was heard of it.
     sent: str | None = None
     heard = 0
+    #: Sees each status and each printed line first; True when it was meant for it alone and is not shown.
+    listener: Callable[[ResponseModel], bool] | None = None
 
     def request(self, request: RequestModel, tracer: Any) -> Any:
         """Send the trace and wait for its result (blocking), also over a lost connection: the job goes on meanwhile.
@@ -183,6 +185,8 @@ class EdifBackend(stock.RemoteBackend):
         Raises:
             TraceFailed: the job ended without a result.
         """
+        if self.listener and self.listener(response):
+            return False
         try:
             return bool(super().note(response))
         except stock.RemoteError as error:

@@ -1,0 +1,117 @@
+"""Runs a method's work beside the weights, as one job, and shows how far it is.
+
+The methods call :func:`run` with a function of ``edif.engine``; remotely it travels with the job (and the package
+``edif.engine`` with it), on a model that is loaded here it runs here.  What it tells on the way are lines that
+``edif.engine.sweeps.tell_by_line`` prints: they move the bar and fill the partial result instead of being shown.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, Self, cast
+
+import nnsight
+import numpy as np
+import torch
+from nnsight.schema.response import ResponseModel, Status
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from edif.engine.sweeps import Tell, tell_by_line
+from edif.errors import EdifError
+from edif.remote import EdifBackend, keep_connections
+
+#: A printed line with this key tells of cells instead of being shown.
+_TOLD = "edif.sweep"
+_WAITING = (Status.QUEUED, Status.DISPATCHED, Status.PROVISIONING, Status.DEPLOYING)
+
+
+class Stopped(EdifError):
+    """Interrupted or cancelled; :attr:`values` and :attr:`known` hold what had been computed by then."""
+
+    def __init__(self, told: Telling) -> None:
+        self.values, self.known, self.batches = told.values, told.known, told.batches
+        super().__init__(f"Stopped after {int(told.known.sum())} of {len(told.known)} cells.")
+
+
+def run(
+    model: Any, work: Callable[[Any, Tell], dict[str, Any]], cells: int, *, remote: bool | str | None, progress: bool
+) -> dict[str, Any]:
+    """What ``work(model, tell)`` returns, run where the weights are.
+
+    Args:
+        work: a function of ``edif.engine``, or a ``functools.partial`` of one; tensors in what it returns stay tensors.
+        cells: how many cells it will tell of.
+        remote: as in ``model.trace``; None: on the backend unless the weights are loaded here.
+        progress: show a bar with the time that is left.
+
+    Raises:
+        Stopped: interrupted, or cancelled.
+    """
+    there = not model.dispatched if remote is None else remote
+    with Telling(cells, progress) as told:
+        if not there:
+            with torch.no_grad():
+                with model.session(remote=False):
+                    found = nnsight.save(work(model, told.cells_done))
+                return cast(dict[str, Any], found)
+        nnsight.register("edif.engine")
+        backend = keep_connections(lambda: model._remote_backend(there, True, None, False))
+        if isinstance(backend, EdifBackend):
+            backend.listener = told.status
+            backend.display.enabled = not progress
+        with model.session(backend=backend):
+            found = nnsight.save(work(model, tell_by_line))
+        return cast(dict[str, Any], found)
+
+
+class Telling:
+    """What has been told so far: a bar, and the values that are known."""
+
+    def __init__(self, cells: int, progress: bool) -> None:
+        self.values: NDArray[Any] | None = None  #: (cells, …), not-a-number where nothing is known
+        self.known = np.zeros(cells, dtype=bool)
+        self.batches = 0
+        self._bar = tqdm(total=cells, unit="cell", disable=not progress)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            self._bar.update(int((~self.known).sum()))
+        self._bar.close()
+        if isinstance(error, KeyboardInterrupt):
+            raise Stopped(self) from None
+
+    def cells_done(self, places: Sequence[int], values: torch.Tensor) -> None:
+        """Cells have been measured, in this process."""
+        self._take(places, values.numpy())
+
+    def status(self, response: ResponseModel) -> bool:
+        """A status or a printed line has come; True for a line that told of cells."""
+        text = response.description
+        if response.status in _WAITING:
+            self._bar.set_postfix_str(text)
+        elif response.status == Status.RUNNING:
+            self._bar.set_postfix_str("")
+        if response.status != Status.LOG or _TOLD not in text[: len(_TOLD) + 4]:
+            return False
+        try:
+            told = json.loads(text)[_TOLD]
+            values = np.frombuffer(base64.b64decode(told["values"]), dtype=told["dtype"]).reshape(told["shape"])
+            self._take(told["places"], values)
+        except (ValueError, KeyError, TypeError, IndexError):
+            return False
+        return True
+
+    def _take(self, places: Sequence[int], values: NDArray[Any]) -> None:
+        chosen = list(places)
+        if self.values is None:
+            self.values = np.full((len(self.known), *values.shape[1:]), np.nan)
+        self.values[chosen] = values
+        self._bar.update(int((~self.known[chosen]).sum()))
+        self.known[chosen] = True
+        self.batches += 1

@@ -1,0 +1,93 @@
+"""What the logit lens does beside the weights: read the stream once, unembed it layer by layer, keep only statistics.
+
+Called by :mod:`edif.logit_lens` through :func:`edif.beside.run`.  All logits of a 70B model and 14 tokens are 547 MB;
+what is kept of them is under a megabyte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from edif.engine.decoder import Decoder
+from edif.engine.sweeps import Tell, facts
+
+
+def read(
+    model: Any,
+    tell: Tell,
+    prompts: Sequence[Sequence[int]],
+    site: str,
+    layers: Sequence[int] | None,
+    stride: int,
+    positions: Sequence[int] | None,
+    targets: Sequence[int],
+    top: int,
+    tuned: dict[int, tuple[torch.Tensor, torch.Tensor]] | None,
+    path: str | None,
+) -> dict[str, Any]:
+    """Statistics of every layer and position.
+
+    Args:
+        prompts: token ids; of any lengths.
+        layers: which; None for every ``stride``-th from the last one downwards.
+        positions: of every prompt; None for all.
+        targets: tokens whose logit, log-probability and rank are followed.
+        tuned: by layer, matrix and offset of a tuned lens: ``h + h @ matrix.T + offset`` is unembedded.
+        path: of the list of layers, where it is at an unusual place.
+
+    Returns:
+        ``layers``; ``facts``; for each prompt in ``prompts`` a dictionary of tensors, each (layers, positions, …):
+        ``top_ids``, ``top_log_probability`` (…, top), ``entropy``, ``kl`` to the model's own distribution,
+        ``next_log_probability`` of the prompt's own next token (not-a-number at the last position), and of the targets
+        ``target_logit``, ``target_log_probability``, ``target_rank`` (…, targets).
+    """
+    decoder = Decoder(model, path)
+    count = len(decoder.layers)
+    chosen = sorted(range(count - 1, -1, -stride)) if layers is None else sorted({layer % count for layer in layers})
+    found, done = [], 0
+    for ids in prompts:
+        kept = list(range(len(ids))) if positions is None else [place % len(ids) for place in positions]
+        with model.trace(torch.tensor([ids]), use_cache=False):
+            states = [decoder.read(site, layer)[0, kept].clone() for layer in chosen]
+            spoken = model.output.logits[0, kept]
+        following = torch.tensor([ids[place + 1] if place + 1 < len(ids) else -1 for place in kept])
+        final = spoken.float().log_softmax(-1)
+        parts = []
+        for layer, state in zip(chosen, states, strict=True):
+            if tuned and layer in tuned:
+                matrix, offset = (part.to(state) for part in tuned[layer])
+                state = state + state @ matrix.T + offset  # noqa: PLW2901 - the same state, translated
+            logits = decoder.logits(state).float()
+            parts.append(_statistics(logits, final, following, targets, top))
+            tell([done], torch.zeros(1, 0))
+            done += 1
+        found.append({name: torch.stack([part[name] for part in parts]) for name in parts[0]})
+    return {"layers": chosen, "prompts": found, "facts": facts(model)}
+
+
+def _statistics(
+    logits: torch.Tensor, final: torch.Tensor, following: torch.Tensor, targets: Sequence[int], top: int
+) -> dict[str, torch.Tensor]:
+    """Of one layer; ``logits`` and ``final`` are (positions, vocabulary)."""
+    spoken = logits.log_softmax(-1)
+    best = spoken.topk(min(top, spoken.shape[-1]), -1)
+    following = following.to(logits.device)
+    next_ = spoken.gather(-1, following.clamp(min=0)[:, None])[:, 0]
+    asked = torch.tensor(list(targets), dtype=torch.long, device=logits.device)
+    chosen = logits[:, asked]
+    found = {
+        "top_ids": best.indices,
+        "top_log_probability": best.values,
+        "entropy": -(spoken.exp() * spoken).sum(-1),
+        "kl": (final.exp() * (final - spoken)).sum(-1),
+        "next_log_probability": torch.where(following >= 0, next_, torch.nan),
+        "target_logit": chosen,
+        "target_log_probability": spoken[:, asked],
+        "target_rank": torch.stack([(logits > logits[:, [id]]).sum(-1) + 1 for id in targets], -1)
+        if len(asked)
+        else torch.zeros(len(logits), 0, dtype=torch.long),
+    }
+    return {name: value.cpu() for name, value in found.items()}

@@ -1,0 +1,181 @@
+"""``edif.logit_lens(model, prompt)``: what the model would say after every layer."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+import xarray as xr
+
+from edif import beside
+from edif.engine import lens
+from edif.engine.decoder import SITES, layers_of
+from edif.result import Result, begins_with_bos, provenance, token_texts
+
+_READABLE = tuple(site for site in SITES if site not in ("q", "k", "v", "head"))
+
+
+class LogitLens(Result):
+    """Statistics of what every layer would say at every position.
+
+    Arrays of :attr:`data`, axes (prompt, layer, position, …): ``top_id``, ``top_token``, ``top_probability``
+    (…, rank in the top), ``entropy`` and ``kl`` (nats; KL of the model's own distribution from the layer's),
+    ``next_log_probability`` (of the prompt's own next token; its negative is the cross-entropy), and for each target
+    token ``target_logit``, ``target_probability``, ``target_log_probability`` and exact ``target_rank`` (1 is the top).
+    Positions beyond a shorter prompt's end are not-a-number.
+    """
+
+    kind = "logit_lens"
+    sources: ClassVar[tuple[str, ...]] = (
+        "nostalgebraist (2020): interpreting GPT: the logit lens. LessWrong.",
+        "Belrose et al. (2023): Eliciting Latent Predictions from Transformers with the Tuned Lens. arXiv:2303.08112.",
+    )
+
+    def top(self, prompt: int = 0) -> pd.DataFrame:
+        """The most probable token of every layer and position, as a table: layers downwards from the last."""
+        chosen = self.data["top_token"].isel(prompt=prompt, top=0)
+        positions = [f"{place} {text}" for place, text in enumerate(self.data["token"].isel(prompt=prompt).values)]
+        return pd.DataFrame(chosen.values, index=self.data["layer"].values, columns=positions).iloc[::-1]
+
+    def difference(self, right: int | str, wrong: int | str) -> xr.DataArray:
+        """Logit of one target minus that of another: (prompt, layer, position)."""
+        logits = self.data["target_logit"]
+        return logits.isel(target=self._target(right)) - logits.isel(target=self._target(wrong))
+
+    def _target(self, token: int | str) -> int:
+        names = self.data["target_token" if isinstance(token, str) else "target_id"].values.tolist()
+        if token not in names:
+            raise KeyError(f"{token!r} was not followed: name it in targets=… (there are {names}).")
+        return int(names.index(token))
+
+    def __repr__(self) -> str:
+        sizes = self.data.sizes
+        return f"<logit lens: {sizes['prompt']} prompts, {sizes['layer']} layers, {sizes['position']} positions>"
+
+
+def logit_lens(
+    model: Any,
+    prompt: str | Sequence[str] | Sequence[int],
+    *,
+    site: str = "residual",
+    layers: Sequence[int] | None = None,
+    stride: int = 1,
+    positions: Sequence[int] | None = None,
+    targets: Sequence[int | str] = (),
+    top: int = 10,
+    tuned: Mapping[int, tuple[torch.Tensor, torch.Tensor]] | None = None,
+    path: str | None = None,
+    remote: bool | str | None = None,
+    progress: bool = True,
+) -> LogitLens:
+    """Unembed the hidden state after every layer, ``softcap(head(norm(h)))``, and keep statistics of what it says.
+
+    (nostalgebraist 2020.)  The norm is computed anew for each layer.  At the last layer this is what the model says.
+
+    Args:
+        prompt: a text, several texts, or token ids.
+        site: ``residual`` (after the layer), ``residual_pre``, ``residual_mid``, ``attention`` or ``mlp`` (their
+            outputs alone, as in the attention and MLP lens).
+        layers: which; negative ones count from the end.
+        stride: every how many layers, counted from the last one, which is always there.
+        positions: which; negative ones count from the end.
+        targets: tokens to follow through the layers, as ids or as texts of one token each.
+        top: how many of the most probable tokens to keep.
+        tuned: a tuned lens: by layer, matrix and offset, so that ``h + h @ matrix.T + offset`` is unembedded.
+        path: of the list of layers, where it is at an unusual place.
+        remote: where it runs, as in ``model.trace``.
+
+    Raises:
+        ValueError: an empty prompt, a target that is not one token, or a site that has no lens.
+    """
+    ids = _prompts(model, prompt)
+    if site not in _READABLE:
+        raise ValueError(f"There is no lens on {site!r}: choose from {', '.join(_READABLE)}.")
+    if stride < 1 or top < 1:
+        raise ValueError("stride and top must be at least 1.")
+    asked = [single_token(model.tokenizer, target) for target in targets]
+    work = functools.partial(
+        lens.read,
+        prompts=ids,
+        site=site,
+        layers=layers,
+        stride=stride,
+        positions=positions,
+        targets=asked,
+        top=top,
+        tuned=dict(tuned) if tuned else None,
+        path=path,
+    )
+    count = len(layers) if layers is not None else -(-len(layers_of(model, path)) // stride)
+    found = beside.run(model, work, count * len(ids), remote=remote, progress=progress)
+    return _lens(model, ids, asked, positions, found, site=site, stride=stride, tuned=bool(tuned))
+
+
+def _lens(
+    model: Any, ids: list[list[int]], asked: list[int], positions: Sequence[int] | None, found: Any, **how: Any
+) -> LogitLens:
+    tokenizer, axes = model.tokenizer, ("prompt", "layer", "position")
+    kept = [list(range(len(row))) if positions is None else [place % len(row) for place in positions] for row in ids]
+    length = max(map(len, kept))
+    places = np.array([row + [-1] * (length - len(row)) for row in kept])
+    tokens = np.array(
+        [[prompt[place] if place >= 0 else -1 for place in row] for prompt, row in zip(ids, places, strict=True)]
+    )
+    read = {name: _stacked([part[name] for part in found["prompts"]], length) for name in found["prompts"][0]}
+    top_ids = np.nan_to_num(read.pop("top_ids"), nan=-1).astype(np.int64)
+    arrays: dict[str, Any] = {
+        "top_id": ((*axes, "top"), top_ids),
+        "top_token": ((*axes, "top"), token_texts(tokenizer, top_ids)),
+        "top_probability": ((*axes, "top"), np.exp(read.pop("top_log_probability"))),
+        "target_probability": ((*axes, "target"), np.exp(read["target_log_probability"])),
+        **{name: ((*axes, "target")[: value.ndim], value) for name, value in read.items()},
+    }
+    targets = np.array(asked, dtype=np.int64)
+    coordinates = {
+        "layer": found["layers"],
+        "place": (("prompt", "position"), places),
+        "token_id": (("prompt", "position"), tokens),
+        "token": (("prompt", "position"), token_texts(tokenizer, tokens)),
+        "target_id": ("target", targets),
+        "target_token": ("target", token_texts(tokenizer, targets)),
+    }
+    prompts = {"prompts": [tokenizer.decode(row) for row in ids], "prompt_ids": ids}
+    bos = [begins_with_bos(tokenizer, row) for row in ids]
+    return LogitLens(xr.Dataset(arrays, coordinates), provenance(model, found, **prompts, bos=bos, **how))
+
+
+def single_token(tokenizer: Any, token: int | str) -> int:
+    """The id of a token given as id or as text.
+
+    Raises:
+        ValueError: the text is not one token.
+    """
+    if not isinstance(token, str):
+        return int(token)
+    ids = tokenizer(token, add_special_tokens=False).input_ids
+    if len(ids) != 1:
+        parts = ", ".join(repr(str(text)) for text in token_texts(tokenizer, np.array(ids, dtype=np.int64)))
+        hint = "" if token.startswith(" ") else f" In the middle of a text words begin with a space: {' ' + token!r}?"
+        raise ValueError(f"{token!r} is {len(ids)} tokens here ({parts}), and one is needed.{hint}")
+    return int(ids[0])
+
+
+def _prompts(model: Any, prompt: Any) -> list[list[int]]:
+    texts = [prompt] if isinstance(prompt, str) or (len(prompt) and not isinstance(prompt[0], str)) else list(prompt)
+    ids = [list(map(int, model.tokenizer(t).input_ids if isinstance(t, str) else t)) for t in texts]
+    if not ids or not all(ids):
+        raise ValueError("An empty prompt has no position to look at.")
+    return ids
+
+
+def _stacked(parts: list[torch.Tensor], length: int) -> np.ndarray[Any, Any]:
+    """(layers, positions, …) of several prompts in one array, shorter prompts filled up with not-a-number."""
+    shape = (len(parts), parts[0].shape[0], length, *parts[0].shape[2:])
+    whole = np.full(shape, np.nan)
+    for row, part in enumerate(parts):
+        whole[row, :, : part.shape[1]] = part.numpy()
+    return whole

@@ -1,0 +1,158 @@
+"""What every method returns: arrays with named axes, where they come from, and ways to keep and to pass them on.
+
+Subclasses add the words of their method.  A saved result holds everything that the result holds, the reader's pins
+included, and nothing that runs when it is read.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from edif.errors import EdifError
+from edif.prediction import token_text
+
+FORMAT = 1
+_KINDS: dict[str, type[Result]] = {}
+
+
+class ResultUnreadable(EdifError):
+    """The file is no result of ours, is damaged, or is of a newer version."""
+
+
+class Result:
+    """Arrays in :attr:`data` (an ``xarray.Dataset``), where they are from in :attr:`provenance`, pins in :attr:`view`.
+
+    Token ids are what axes and comparisons go by; strings beside them are for display.
+    """
+
+    #: Word for the kind of result in files and outputs.
+    kind: ClassVar[str]
+    #: What to cite for the method: author, year, title, where.
+    sources: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, data: xr.Dataset, provenance: Mapping[str, Any], view: Mapping[str, Any] | None = None) -> None:
+        self.data = data
+        self.provenance = dict(provenance)
+        self.view = dict(view or {})
+
+    def __init_subclass__(cls) -> None:
+        _KINDS[cls.kind] = cls
+
+    def to_xarray(self) -> xr.Dataset:
+        """All arrays with their axes; the provenance is in its attributes."""
+        return self.data.assign_attrs(kind=self.kind, provenance=json.dumps(self.provenance))
+
+    def to_dataframe(self, name: str | None = None) -> pd.DataFrame:
+        """One array (by default the first) as a table with one row for each of its numbers.
+
+        Raises:
+            KeyError: there is no such array.
+        """
+        names = [str(found) for found in self.data.data_vars]
+        chosen = name or names[0]
+        if chosen not in names:
+            raise KeyError(f"There is no {chosen!r} in this result; there is {', '.join(names)}.")
+        return self.data[chosen].to_dataframe(name=chosen).reset_index()
+
+    def cite(self) -> str:
+        """What to cite: the method's sources, and what this result was made with."""
+        made = self.provenance.get("versions", {})
+        with_ = ", ".join(f"{name} {number}" for name, number in sorted(made.items()))
+        model = self.provenance.get("model", "a model")
+        own = f"Computed on {model} ({self.provenance.get('dtype', 'dtype not known')}) with {with_}."
+        return "\n".join([*self.sources, own])
+
+    # -- keeping --------------------------------------------------------------
+
+    def save(self, path: str | Path) -> Path:
+        """Write everything into one file (by custom ``….edif``); ``edif.load`` reads it."""
+        target = Path(path)
+        arrays = {**self.data.variables}
+        facts = {
+            "format": FORMAT,
+            "kind": self.kind,
+            "provenance": self.provenance,
+            "view": self.view,
+            "axes": {str(name): [str(axis) for axis in value.dims] for name, value in arrays.items()},
+            "coordinates": [str(name) for name in self.data.coords],
+        }
+        with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as file:
+            file.writestr("result.json", json.dumps(facts, allow_nan=False))
+            for name, value in arrays.items():
+                part = io.BytesIO()
+                np.lib.format.write_array(part, _plain(value.values), allow_pickle=False)
+                file.writestr(f"arrays/{name}.npy", part.getvalue())
+        return target
+
+    @classmethod
+    def _read(cls, file: zipfile.ZipFile, facts: dict[str, Any]) -> Self:
+        arrays = {}
+        for name, axes in facts["axes"].items():
+            with file.open(f"arrays/{name}.npy") as part:
+                arrays[name] = (axes, np.lib.format.read_array(io.BytesIO(part.read()), allow_pickle=False))
+        coordinates = set(facts["coordinates"])
+        data = xr.Dataset(
+            {name: value for name, value in arrays.items() if name not in coordinates},
+            {name: value for name, value in arrays.items() if name in coordinates},
+        )
+        return cls(data, facts["provenance"], facts["view"])
+
+
+def load(path: str | Path) -> Any:
+    """The result in a file that ``save`` has written.
+
+    Raises:
+        ResultUnreadable: it is not such a file, or one of a newer version.
+    """
+    try:
+        with zipfile.ZipFile(path) as file:
+            facts = json.loads(file.read("result.json"))
+            if facts["format"] > FORMAT or facts["kind"] not in _KINDS:
+                raise ResultUnreadable(f"{path} was written by a newer version of edif: update this one to read it.")
+            return _KINDS[facts["kind"]]._read(file, facts)
+    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, EOFError) as error:
+        raise ResultUnreadable(f"{path} is not a result that edif has saved, or it is damaged ({error}).") from None
+
+
+def provenance(model: Any, found: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    """Where a result comes from: model, dtype, versions, time; ``found`` is what the work beside the weights gave."""
+    facts = dict(found.get("facts", {}))
+    versions = {name: facts.pop(name) for name in ("torch", "transformers", "nnsight") if name in facts}
+    return {
+        "model": str(model.repo_id if hasattr(model, "repo_id") else model.tokenizer.name_or_path),
+        "revision": getattr(model, "revision", None),
+        "tokenizer": str(model.tokenizer.name_or_path),
+        **facts,
+        **more,
+        "versions": {"edif": version("edif"), **versions},
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "server_seconds": round(float(found.get("seconds", 0.0)), 3),
+    }
+
+
+def begins_with_bos(tokenizer: Any, ids: list[int]) -> bool:
+    """Whether the prompt starts with the BOS token: never guessed, always shown."""
+    return tokenizer.bos_token_id is not None and ids[:1] == [tokenizer.bos_token_id]
+
+
+def token_texts(tokenizer: Any, ids: Any) -> np.ndarray[Any, np.dtype[np.str_]]:
+    """Texts of token ids, in the shape of ``ids``; the empty text where there is no token (a negative id)."""
+    known = {int(id): token_text(tokenizer, int(id)) if id >= 0 else "" for id in np.unique(ids)}
+    return np.vectorize(known.__getitem__, otypes=[np.str_])(ids) if np.size(ids) else np.zeros(np.shape(ids), "<U1")
+
+
+def _plain(values: Any) -> Any:
+    """Texts as NumPy's own strings: objects would have to be pickled."""
+    found = np.asarray(values)
+    return found.astype(np.str_) if found.dtype.kind in "OT" else found
