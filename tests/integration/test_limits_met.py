@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 import httpx
@@ -114,24 +113,3 @@ def test_limits_and_use_can_be_asked_for(workbench: Workbench) -> None:
     assert "0  jobs waiting, of 7" in answer["text"]
     refused = httpx.get(f"{workbench.installation.url('gateway')}/usage", timeout=30)
     assert refused.status_code == 401
-
-
-def test_what_is_said_of_a_group_counts_for_its_members(workbench: Workbench) -> None:
-    key, gateway = workbench.key("member"), workbench.installation.url("gateway")
-    with httpx.Client(base_url=workbench.installation.url("proxy"), follow_redirects=True, timeout=30) as admin:
-        admin.get("/hub/login")
-        password = workbench.installation.secret("admin-password")
-        admin.post(
-            "/hub/login", data={"_xsrf": admin.cookies["_xsrf"], "username": "admin", "password": password}
-        ).raise_for_status()
-        admin.headers["X-XSRFToken"] = admin.cookies["_xsrf"]
-        admin.post("/hub/api/groups/labgroup").raise_for_status()
-        admin.post("/hub/api/groups/labgroup/users", json={"users": ["member"]}).raise_for_status()
-    done = workbench.edif("limits", "set", "--group", "labgroup", "queued_jobs=3")
-    assert done.returncode == 0, done.stderr
-    assert workbench.edif("reserve", "labgroup", "--for", "1h", "--weight", "6").returncode == 0
-    time.sleep(1.5)  # what is known of limits may be a second old
-    usage = httpx.get(f"{gateway}/usage", headers={"ndif-api-key": key}, timeout=30).json()
-    assert (usage["groups"], usage["limits"]["queued_jobs"], usage["weight"]) == (["labgroup"], 3, 6)
-    assert [found["group"] for found in usage["reservations"]] == ["labgroup"]
-    assert workbench.edif("reservations", "cancel", usage["reservations"][0]["id"]).returncode == 0
