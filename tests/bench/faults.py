@@ -123,8 +123,8 @@ class Listening(EdifBackend):
 
     def parse(self, message: str | bytes) -> ResponseModel:
         response = super().parse(message)
-        if isinstance(message, str):
-            self.events.append(json.loads(message)["event"])
+        if isinstance(message, str) and (event := json.loads(message).get("event")):
+            self.events.append(event)  # what has none is no event, such as that nobody works at present
         return response
 
 
@@ -152,6 +152,8 @@ class Client(threading.Thread):
                 told.end = f"error: {error!s:.300}"
             except TraceUnreachable:
                 told.end = "unreachable"
+            except Exception as error:  # noqa: BLE001 - any other end is a finding, and not a client less
+                told.end = f"wrong: {error!r:.200}"
             told.job, told.heard = backend.sent or "", backend.events if listens else None
             self._work.note(told)
 
