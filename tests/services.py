@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -149,7 +150,11 @@ def _free_ports(count: int) -> list[int]:
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for trial in sockets:
-            trial.bind(("127.0.0.1", 0))
+            while True:
+                # Below those that the system hands out by itself: one of these may be taken again before it is used.
+                with suppress(OSError):
+                    trial.bind(("127.0.0.1", random.randrange(10_000, 20_000)))
+                    break
         return [trial.getsockname()[1] for trial in sockets]
 
 
