@@ -17,6 +17,7 @@ from edif.submitted import Job, Jobs, job, jobs
 
 if TYPE_CHECKING:
     from edif.alignment import Alignment, align
+    from edif.causal_trace import CausalTrace, causal_trace
     from edif.engine.decoder import SITES
     from edif.engine.sweeps import Batch, Cell
     from edif.interventions import SweepResult, SweepStopped, sweep
@@ -33,6 +34,7 @@ __all__ = [
     "BackendRefused",
     "BackendUnreachable",
     "Batch",
+    "CausalTrace",
     "Cell",
     "EdifError",
     "Job",
@@ -52,6 +54,7 @@ __all__ = [
     "__version__",
     "activation_patching",
     "align",
+    "causal_trace",
     "job",
     "jobs",
     "load",
@@ -66,6 +69,7 @@ __all__ = [
 _LATER = {
     "SITES": "edif.engine.decoder",
     **dict.fromkeys(("Alignment", "align"), "edif.alignment"),
+    **dict.fromkeys(("CausalTrace", "causal_trace"), "edif.causal_trace"),
     **dict.fromkeys(("ActivationPatching", "activation_patching"), "edif.patching"),
     **dict.fromkeys(("Batch", "Cell"), "edif.engine.sweeps"),
     **dict.fromkeys(("LogitLens", "logit_lens"), "edif.logit_lens"),

@@ -1,0 +1,272 @@
+"""``edif.causal_trace(model, prompt, subject)``: where a fact is recalled, by corrupting its subject and restoring."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import xarray as xr
+
+from edif import beside
+from edif.engine import patches
+from edif.engine.decoder import layers_of
+from edif.engine.patches import KINDS, Fact
+from edif.engine.sweeps import Cell
+from edif.logit_lens import single_token
+from edif.result import Result, begins_with_bos, provenance, token_texts
+
+#: What a token is to the subject, in reading order (Meng et al. 2022, figure 2).
+CLASSES = ("before", "first subject", "middle subject", "last subject", "first after", "further", "last")
+_BATCH_BYTES = 1 << 30
+
+
+class CausalTrace(Result):
+    """Probabilities of the answer, the subject being corrupted and one place restored.
+
+    Arrays of :attr:`data`: ``restored`` (fact, kind, layer, position, sample), ``corrupted`` (fact, sample) and
+    ``clean`` (fact).  Layer is the centre of a window.  Positions beyond a shorter prompt's end are not-a-number.
+    """
+
+    kind = "causal_trace"
+    sources: ClassVar[tuple[str, ...]] = (
+        "Meng, Bau, Andonian & Belinkov (2022): Locating and Editing Factual Associations in GPT. arXiv:2202.05262.",
+    )
+
+    def total_effect(self) -> xr.DataArray:
+        """TE = P − P*: what corrupting the subject takes from the answer's probability, mean over samples; (fact)."""
+        return self.data["clean"] - self.data["corrupted"].mean("sample")
+
+    def indirect_effect(self, kind: str = "state") -> xr.DataArray:
+        """IE = P*restored − P*, mean over samples: (fact, layer, position).
+
+        Raises:
+            KeyError: this kind was not traced.
+        """
+        return self._restored(kind).mean("sample") - self.data["corrupted"].mean("sample")
+
+    def spread(self, kind: str = "state") -> xr.DataArray:
+        """Standard deviation of the indirect effect over samples: (fact, layer, position)."""
+        return (self._restored(kind) - self.data["corrupted"]).std("sample", ddof=0)
+
+    def average(self, kind: str = "state", *, level: float = 0.95, seed: int = 0) -> xr.Dataset:
+        """Average indirect effect over facts by token class: ``mean``, ``low``, ``high`` (class, layer), ``facts``.
+
+        Args:
+            level: of the bootstrap interval over facts (percentiles of 2,000 means).
+        """
+        effect, classes = self.indirect_effect(kind), self.data["token_class"].values
+        rows = np.full((len(CLASSES), effect.sizes["fact"], effect.sizes["layer"]), np.nan)
+        for number, name in enumerate(CLASSES):
+            for fact in range(effect.sizes["fact"]):
+                of_class = classes[fact] == name
+                if of_class.any():
+                    rows[number, fact] = effect.values[fact][:, of_class].mean(1)
+        draw = np.random.default_rng(seed).integers(0, rows.shape[1], (2000, rows.shape[1]))
+        tail = (1 - level) / 2
+        figures = np.full((3, len(CLASSES), rows.shape[2]), np.nan)
+        for number, values in enumerate(rows):
+            known = ~np.isnan(values[:, 0])
+            if known.any():
+                sums = np.where(known[:, None], values, 0)[draw].sum(1)
+                counts = known[draw].sum(1)[:, None]
+                means = (sums / np.maximum(counts, 1))[counts[:, 0] > 0]
+                figures[:, number] = [values[known].mean(0), *np.quantile(means, (tail, 1 - tail), axis=0)]
+        axes = ("token_class", "layer")
+        return xr.Dataset(
+            {name: (axes, figure) for name, figure in zip(("mean", "low", "high"), figures, strict=True)}
+            | {"facts": ("token_class", (~np.isnan(rows[:, :, 0])).sum(1))},
+            {"token_class": list(CLASSES), "layer": self.data["layer"].values},
+        )
+
+    def _restored(self, kind: str) -> xr.DataArray:
+        known = self.data["kind"].values.tolist()
+        if kind not in known:
+            raise KeyError(f"{kind!r} was not traced: there is {', '.join(known)}.")
+        return self.data["restored"].sel(kind=kind)
+
+    def __repr__(self) -> str:
+        sizes, kinds = self.data.sizes, ", ".join(self.data["kind"].values)
+        return f"<causal trace of {kinds}: {sizes['fact']} facts, {sizes['layer']} layers, {sizes['sample']} samples>"
+
+
+def causal_trace(
+    model: Any,
+    prompt: str | Sequence[str],
+    subject: str | Sequence[str],
+    *,
+    answer: int | str | Sequence[int | str] | None = None,
+    corrupt: str | Sequence[str] | None = None,
+    kinds: str | Sequence[str] = ("state", "mlp", "attention"),
+    window: int = 10,
+    noise: float = 3.0,
+    level: float | None = None,
+    samples: int = 10,
+    seed: int = 0,
+    layers: Sequence[int] | None = None,
+    path: str | None = None,
+    batch_tokens: int | None = None,
+    batch_bytes: int = _BATCH_BYTES,
+    remote: bool | str | None = None,
+    progress: bool = True,
+) -> CausalTrace:
+    """Corrupt a prompt's subject, restore one place of the clean run at a time: does the answer come back?
+
+    (Meng et al. 2022.)  Noise is added to the embeddings of the subject's tokens; the same noise for every cell, another
+    one for each sample.
+
+    Args:
+        prompt: a text that the model ends with a fact, or several.
+        subject: the part of it that names the subject; of each prompt.
+        answer: the token that is looked at; by default what the model says to the clean prompt.
+        corrupt: instead of noise, a prompt with another subject and as many tokens (symmetric replacement).
+        kinds: of ``state`` (the output of one layer), ``mlp`` and ``attention`` (their outputs in a window of layers),
+            ``state_no_mlp`` and ``state_no_attention`` (a state, with the later MLPs or attentions at that position held
+            at what they gave in the corrupted run).
+        window: layers of a window, ``[l − window/2, l + window/2)``, clipped.
+        noise: standard deviation of the noise, in units of that of the subjects' embeddings over all prompts.
+        level: the standard deviation itself, instead.
+        samples: of noise, for each prompt.
+        layers: which; all by default.
+        path, batch_tokens, batch_bytes, remote: as in :func:`edif.sweep`.
+
+    Raises:
+        ValueError: a subject that is not in its prompt, or a corrupt prompt of another length.
+    """
+    tokenizer = model.tokenizer
+    facts = _facts(tokenizer, prompt, subject, answer, corrupt)
+    chosen = [kinds] if isinstance(kinds, str) else list(kinds)
+    if unknown := [kind for kind in chosen if kind not in KINDS]:
+        raise ValueError(f"There is no kind {unknown[0]!r}: choose from {', '.join(KINDS)}.")
+    if window < 1 or samples < 1:
+        raise ValueError("window and samples must be at least 1.")
+    count = len(layers_of(model, path))
+    places = sorted({layer % count for layer in layers}) if layers is not None else list(range(count))
+    centres = [_cells(len(fact.ids), chosen, places, window, count) for fact in facts]
+    cells = [[cell for _, cell in some] for some in centres]
+    work = functools.partial(
+        patches.causal_trace,
+        facts_asked=facts,
+        cells=cells,
+        noise=noise,
+        level=level,
+        samples=samples,
+        seed=seed,
+        limits={"layers": path, "batch_tokens": batch_tokens, "batch_bytes": batch_bytes},
+    )
+    found = beside.run(model, work, sum(map(len, cells)), remote=remote, progress=progress)
+    how = {"window": window, "noise": noise, "level": found["level"], "samples": samples, "seed": seed}
+    return _result(model, facts, chosen, places, centres, found, how)
+
+
+def _cells(length: int, kinds: list[str], layers: list[int], window: int, count: int) -> list[tuple[int, Cell]]:
+    """Every cell with the layer that it stands for."""
+    cells = []
+    for kind in kinds:
+        for layer in layers:
+            first, last = layer, layer
+            if kind in ("mlp", "attention"):
+                first = max(0, layer - window // 2)
+                last = min(count, layer - window // 2 + window) - 1
+            cells += [(layer, Cell(first, place, kind, last=last)) for place in range(length)]
+    return cells
+
+
+def _result(
+    model: Any, facts: list[Fact], kinds: list[str], layers: list[int], centres: Any, found: Any, how: dict[str, Any]
+) -> CausalTrace:
+    tokenizer, length = model.tokenizer, max(len(fact.ids) for fact in facts)
+    samples = len(found["corrupted"][0])
+    restored = np.full((len(facts), len(kinds), len(layers), length, samples), np.nan)
+    tokens = np.full((len(facts), length), -1)
+    classes = np.full((len(facts), length), "", dtype="<U14")
+    for number, (fact, cells) in enumerate(zip(facts, centres, strict=True)):
+        tokens[number, : len(fact.ids)] = fact.ids
+        classes[number, : len(fact.ids)] = [_class(place, fact) for place in range(len(fact.ids))]
+        for (layer, cell), value in zip(cells, found["values"][number].numpy(), strict=True):
+            restored[number, kinds.index(cell.site), layers.index(layer), cell.position] = value
+    answers = np.array(found["answer"], dtype=np.int64)
+    data = xr.Dataset(
+        {
+            "restored": (("fact", "kind", "layer", "position", "sample"), restored),
+            "corrupted": (("fact", "sample"), np.stack([part.numpy() for part in found["corrupted"]])),
+            "clean": ("fact", np.array(found["clean"])),
+        },
+        {
+            "kind": kinds,
+            "layer": layers,
+            "token_id": (("fact", "position"), tokens),
+            "token": (("fact", "position"), token_texts(tokenizer, tokens)),
+            "token_class": (("fact", "position"), classes),
+            "answer_id": ("fact", answers),
+            "answer_token": ("fact", token_texts(tokenizer, answers)),
+        },
+    )
+    asked = [
+        {
+            "prompt": tokenizer.decode(fact.ids),
+            "prompt_ids": fact.ids,
+            "subject": list(fact.subject),
+            "corrupt": None if fact.corrupt is None else tokenizer.decode(fact.corrupt),
+            "bos": begins_with_bos(tokenizer, fact.ids),
+        }
+        for fact in facts
+    ]
+    return CausalTrace(data, provenance(model, found, facts=asked, **how))
+
+
+def _class(place: int, fact: Fact) -> str:
+    first, end = fact.subject
+    if place < first:
+        return "before"
+    if place == end - 1:
+        return "last subject"
+    if place < end:
+        return "first subject" if place == first else "middle subject"
+    if place == len(fact.ids) - 1:
+        return "last"
+    return "first after" if place == end else "further"
+
+
+def _facts(tokenizer: Any, prompt: Any, subject: Any, answer: Any, corrupt: Any) -> list[Fact]:
+    prompts, subjects = ([texts] if isinstance(texts, str) else list(texts) for texts in (prompt, subject))
+    count = len(prompts)
+    several = isinstance(answer, Sequence) and not isinstance(answer, str)
+    answers = list(answer) if several else [answer] * count
+    replaced = [None] * count if corrupt is None else [corrupt] if isinstance(corrupt, str) else list(corrupt)
+    if not count or {len(subjects), len(answers), len(replaced)} != {count}:
+        raise ValueError(f"{count} prompts need as many subjects (and answers, and corrupt prompts, where given).")
+    facts = []
+    for text, named, asked, other in zip(prompts, subjects, answers, replaced, strict=True):
+        ids = list(map(int, tokenizer(text).input_ids))
+        span = subject_span(tokenizer, ids, named)
+        bad = None if other is None else list(map(int, tokenizer(other).input_ids))
+        if bad is not None and len(bad) != len(ids):
+            raise ValueError(
+                f"The corrupt prompt has {len(bad)} tokens and the clean one {len(ids)}: choose another subject of as "
+                "many tokens."
+            )
+        facts.append(Fact(ids, span, None if asked is None else single_token(tokenizer, asked), bad))
+    return facts
+
+
+def subject_span(tokenizer: Any, ids: list[int], subject: str) -> tuple[int, int]:
+    """The tokens that write ``subject``, at its first occurrence: first position, and the one after the last.
+
+    Raises:
+        ValueError: the prompt does not hold it.
+    """
+    text = tokenizer.decode(ids)
+    start = text.find(subject) if subject else -1
+    if start < 0:
+        raise ValueError(f"The subject {subject!r} is not in the prompt {text!r}.")
+    ends = [len(tokenizer.decode(ids[: place + 1])) for place in range(len(ids))]
+    # a token belongs to the subject when it writes a character of it
+    begins = [0, *ends[:-1]]
+    inside = [
+        n
+        for n, (begin, end) in enumerate(zip(begins, ends, strict=True))
+        if begin < start + len(subject) and end > start
+    ]
+    return inside[0], inside[-1] + 1
