@@ -113,8 +113,8 @@ def causal_trace(
 ) -> CausalTrace:
     """Corrupt a prompt's subject, restore one place of the clean run at a time: does the answer come back?
 
-    (Meng et al. 2022.)  Noise is added to the embeddings of the subject's tokens; the same noise for every cell, another
-    one for each sample.
+    (Meng et al. 2022.)  Noise is added to the embeddings of the subject's tokens; the same noise for every cell,
+    another one for each sample.
 
     Args:
         prompt: a text that the model ends with a fact, or several.
@@ -122,8 +122,8 @@ def causal_trace(
         answer: the token that is looked at; by default what the model says to the clean prompt.
         corrupt: instead of noise, a prompt with another subject and as many tokens (symmetric replacement).
         kinds: of ``state`` (the output of one layer), ``mlp`` and ``attention`` (their outputs in a window of layers),
-            ``state_no_mlp`` and ``state_no_attention`` (a state, with the later MLPs or attentions at that position held
-            at what they gave in the corrupted run).
+            ``state_no_mlp`` and ``state_no_attention`` (a state, with the later MLPs or attentions at that position
+            held at what they gave in the corrupted run).
         window: layers of a window, ``[l − window/2, l + window/2)``, clipped.
         noise: standard deviation of the noise, in units of that of the subjects' embeddings over all prompts.
         level: the standard deviation itself, instead.
