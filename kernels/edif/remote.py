@@ -109,6 +109,7 @@ class EdifBackend(stock.RemoteBackend):
                     return self._listen(connection)
                 finally:
                     connection.close()
+                    connection.shutdown()  # type: ignore[no-untyped-call]  # close() leaves the socket open when the server has closed first
             except _LOST as error:
                 away.bear(error)
 

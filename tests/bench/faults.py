@@ -56,7 +56,7 @@ _CLIENTS = 6
 _PAYLOADS = 24
 #: After a kill, work is waited for, so that something new is always under way; at most this long.
 _RECOVERY_S = {"ray": 60.0}
-_RECOVERY_OTHERWISE_S = 6.0
+_RECOVERY_OTHERWISE_S = 3.0
 _SETTLE_S = 240.0
 
 #: Makes the payloads: every third job prints and takes its time, so that a kill meets it.
@@ -261,7 +261,7 @@ def run(workbench: Workbench, postgres: PostgresServer, settings: BackendSetting
         client.start()
     try:
         for kind in order(kills, seed):
-            time.sleep(dice.uniform(0.1, 0.8))
+            time.sleep(dice.uniform(0.05, 0.4))
             before = work.right()
             report.kills[kind] += _until(lambda kind=kind: work.kill(kind, dice), 60.0)
             if not _until(lambda before=before: work.right() > before, _RECOVERY_S.get(kind, _RECOVERY_OTHERWISE_S)):
