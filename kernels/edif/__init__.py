@@ -17,6 +17,7 @@ from edif.submitted import Job, Jobs, job, jobs
 
 if TYPE_CHECKING:
     from edif.alignment import Alignment, align
+    from edif.attribution import AttributionPatching, attribution_patching
     from edif.causal_trace import CausalTrace, causal_trace
     from edif.engine.decoder import SITES
     from edif.engine.sweeps import Batch, Cell
@@ -31,6 +32,7 @@ __all__ = [
     "SITES",
     "ActivationPatching",
     "Alignment",
+    "AttributionPatching",
     "BackendRefused",
     "BackendUnreachable",
     "Batch",
@@ -54,6 +56,7 @@ __all__ = [
     "__version__",
     "activation_patching",
     "align",
+    "attribution_patching",
     "causal_trace",
     "job",
     "jobs",
@@ -69,6 +72,7 @@ __all__ = [
 _LATER = {
     "SITES": "edif.engine.decoder",
     **dict.fromkeys(("Alignment", "align"), "edif.alignment"),
+    **dict.fromkeys(("AttributionPatching", "attribution_patching"), "edif.attribution"),
     **dict.fromkeys(("CausalTrace", "causal_trace"), "edif.causal_trace"),
     **dict.fromkeys(("ActivationPatching", "activation_patching"), "edif.patching"),
     **dict.fromkeys(("Batch", "Cell"), "edif.engine.sweeps"),

@@ -150,7 +150,7 @@ def activation_patching(
             unknown site.
     """
     tokenizer = model.tokenizer
-    pairs = _pairs(tokenizer, clean, corrupt, answer, alignment)
+    pairs = prompt_pairs(tokenizer, clean, corrupt, answer, alignment)
     chosen = [sites] if isinstance(sites, str) else list(sites)
     if unknown := [site for site in chosen if site not in SITES]:
         raise ValueError(f"There is no site {unknown[0]!r}: choose from {', '.join(SITES)}.")
@@ -176,7 +176,7 @@ class _Map:
     def __init__(
         self,
         model: Any,
-        pairs: list[_Prompts],
+        pairs: list[Prompts],
         sites: list[str],
         ways: list[str],
         layers: Sequence[int] | None,
@@ -184,10 +184,7 @@ class _Map:
         path: str | None,
     ) -> None:
         count = len(layers_of(model, path))
-        config = model._module.config.get_text_config()
-        heads = config.num_attention_heads
-        groups = getattr(config, "num_key_value_heads", None) or heads
-        self._parts = {site: (groups if site in ("k", "v") else heads) if site in HEADED else 0 for site in sites}
+        self._parts = head_counts(model, sites)
         self._pairs, self._sites, self._ways = pairs, [site for site in SITES if site in sites], ways
         self._layers = sorted({layer % count for layer in layers}) if layers is not None else list(range(count))
         self._together = positions == "together"
@@ -258,7 +255,7 @@ class _Map:
         return ActivationPatching(data, provenance(model, found, pairs=facts, normalised=formula, **more))
 
 
-class _Prompts:
+class Prompts:
     """One clean and one corrupt prompt, and which positions correspond."""
 
     def __init__(self, clean: list[int], corrupt: list[int], answer: tuple[int, int], alignment: Alignment) -> None:
@@ -284,7 +281,12 @@ class _Prompts:
         }
 
 
-def _pairs(tokenizer: Any, clean: Any, corrupt: Any, answer: Any, alignment: Any) -> list[_Prompts]:
+def prompt_pairs(tokenizer: Any, clean: Any, corrupt: Any, answer: Any, alignment: Any) -> list[Prompts]:
+    """Pairs of prompts out of what a user gives: texts or token ids.
+
+    Raises:
+        ValueError: unequal numbers, or an answer that is not one token.
+    """
     clean, corrupt = ([texts] if isinstance(texts, str) else list(texts) for texts in (clean, corrupt))
     if len(clean) != len(corrupt) or not clean:
         raise ValueError(
@@ -296,10 +298,19 @@ def _pairs(tokenizer: Any, clean: Any, corrupt: Any, answer: Any, alignment: Any
         raise ValueError(f"{len(clean)} pairs need as many answers and alignments, or one for all.")
     pairs = []
     for good, bad, asked, given in zip(clean, corrupt, answers, alignments, strict=True):
-        here, there = (list(map(int, tokenizer(text).input_ids)) for text in (good, bad))
+        ids = (tokenizer(text).input_ids if isinstance(text, str) else text for text in (good, bad))
+        here, there = (list(map(int, row)) for row in ids)
         right, wrong = (single_token(tokenizer, token) for token in asked)
-        pairs.append(_Prompts(here, there, (right, wrong), given or align(here, there)))
+        pairs.append(Prompts(here, there, (right, wrong), given or align(here, there)))
     return pairs
+
+
+def head_counts(model: Any, sites: Sequence[str]) -> dict[str, int]:
+    """How many heads (or groups of heads) each site has; 0 for those that have none."""
+    config = model._module.config.get_text_config()
+    heads = config.num_attention_heads
+    groups = getattr(config, "num_key_value_heads", None) or heads
+    return {site: (groups if site in ("k", "v") else heads) if site in HEADED else 0 for site in sites}
 
 
 def _quantiles(values: np.ndarray[Any, Any], at: tuple[float, float]) -> Any:

@@ -89,14 +89,17 @@ class Decoder:
     # -- reading and changing a site, inside a trace -------------------------
 
     def read(self, site: str, layer: int) -> torch.Tensor:
-        """The activation at a site: (rows, positions, width), for headed sites (rows, positions, heads, head width)."""
-        return self._place(site, layer)
+        """The activation at a site: (rows, positions, width), for headed sites (rows, positions, heads, head width).
+
+        A view, so that what is written into it is what the model goes on with.
+        """
+        return self.shaped(site, self.tensor(site, layer))
 
     def write(
         self, site: str, layer: int, rows: Any, position: Any, value: torch.Tensor, head: int | None = None
     ) -> None:
         """Put ``value`` in place at some rows and a position of a site, of one head where one is named."""
-        place = self._place(site, layer)
+        place = self.read(site, layer)
         if head is None:
             place[rows, position] = value
         else:
@@ -108,12 +111,10 @@ class Decoder:
             return 1
         return self.groups if site in ("k", "v") else self.heads
 
-    def _place(self, site: str, layer: int) -> torch.Tensor:
-        """The activation as a view, so that what is written into it is what the model goes on with."""
+    def tensor(self, site: str, layer: int) -> torch.Tensor:
+        """The model's own tensor that holds a site: what gradients are taken of."""
         block = self.layers[layer]
-        sandwiched = hasattr(
-            block, "pre_feedforward_layernorm"
-        )  # Gemma 2: what is added to the stream is normed before
+        sandwiched = hasattr(block, "pre_feedforward_layernorm")  # Gemma 2 norms what is added to the stream
         if site in ("residual_pre", "residual"):
             return _tensor(block.input if site == "residual_pre" else block.output)
         if site == "residual_mid":
@@ -123,28 +124,31 @@ class Decoder:
         if site == "mlp":
             return _tensor(block.post_feedforward_layernorm.output if sandwiched else self.mlp(layer).output)
         if site == "head":
-            projected = _found(self.attention(layer), _PROJECTION, "the output projection of attention").input
-            return projected.unflatten(-1, (self.heads, self.head_width))
+            return _tensor(_found(self.attention(layer), _PROJECTION, "the output projection of attention").input)
         if site in ("q", "k", "v"):
-            return self._projected(site, self.attention(layer))
+            names = ("c_attn", "query_key_value", f"{site}_proj")
+            return _tensor(_found(self.attention(layer), names, f"the {site} projection of attention").output)
         raise ValueError(f"There is no site {site!r}: choose from {', '.join(SITES)}.")
+
+    def shaped(self, site: str, tensor: torch.Tensor) -> torch.Tensor:
+        """A site's part of the tensor that holds it, as a view."""
+        if site not in HEADED:
+            return tensor
+        if site == "head":
+            return tensor.unflatten(-1, (self.heads, self.head_width))
+        attention = self.attention(0)
+        if hasattr(attention, "c_attn"):  # GPT-2: all queries, then all keys, then all values
+            part = "qkv".index(site) * self.width
+            return tensor[..., part : part + self.width].unflatten(-1, (self.heads, self.head_width))
+        if hasattr(attention, "query_key_value"):  # GPT-NeoX: query, key and value of one head after the other
+            return tensor.unflatten(-1, (self.heads, 3, self.head_width))[..., "qkv".index(site), :]
+        return tensor.unflatten(-1, (self.parts(site), self.head_width))
 
     def _middle(self, block: Any, sandwiched: bool) -> torch.Tensor:
         if getattr(self.model._module.config, "use_parallel_residual", False):
             raise ValueError("This family adds attention and MLP at once: it has no residual stream between the two.")
         names = ("pre_feedforward_layernorm",) if sandwiched else ("post_attention_layernorm", "ln_2")
         return _tensor(_found(block, names, "the norm before the MLP").input)
-
-    def _projected(self, site: str, attention: Any) -> torch.Tensor:
-        if hasattr(attention, "c_attn"):  # GPT-2: all queries, then all keys, then all values
-            part = "qkv".index(site) * self.width
-            fused = attention.c_attn.output[..., part : part + self.width]
-            return fused.unflatten(-1, (self.heads, self.head_width))
-        if hasattr(attention, "query_key_value"):  # GPT-NeoX: query, key and value of one head after the other
-            fused = attention.query_key_value.output.unflatten(-1, (self.heads, 3, self.head_width))
-            return fused[..., "qkv".index(site), :]
-        projection = _found(attention, (f"{site}_proj",), f"the {site} projection of attention").output
-        return projection.unflatten(-1, (self.parts(site), self.head_width))
 
 
 def layers_of(model: Any, path: str | None = None) -> Any:
