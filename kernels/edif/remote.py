@@ -109,7 +109,8 @@ class EdifBackend(stock.RemoteBackend):
                     return self._listen(connection)
                 finally:
                     connection.close()
-                    connection.shutdown()  # type: ignore[no-untyped-call]  # close() leaves the socket open when the server has closed first
+                    # The server may have closed first, and then close() leaves the socket open.
+                    connection.shutdown()  # type: ignore[no-untyped-call]
             except _LOST as error:
                 away.bear(error)
 
