@@ -263,7 +263,10 @@ def run(workbench: Workbench, postgres: PostgresServer, settings: BackendSetting
         for kind in order(kills, seed):
             time.sleep(dice.uniform(0.05, 0.4))
             before = work.right()
-            report.kills[kind] += _until(lambda kind=kind: work.kill(kind, dice), 60.0)
+            if not _until(lambda kind=kind: work.kill(kind, dice), 60.0):  # there was none for a whole minute
+                kind = "connection"  # noqa: PLW2901 - of which there always is one
+                _until(lambda: work.kill("connection", dice), 60.0)
+            report.kills[kind] += 1
             if not _until(lambda before=before: work.right() > before, _RECOVERY_S.get(kind, _RECOVERY_OTHERWISE_S)):
                 report.still[kind] += 1
     finally:
