@@ -12,6 +12,7 @@ import os
 import sys
 import threading
 import time
+from collections import defaultdict
 from typing import Any
 
 import httpx
@@ -29,6 +30,14 @@ from edif_protocol.installation import Installation
 PROMPT = "The Eiffel Tower is in the city of"
 SECONDS = 8.0
 CLIENTS = (1, 4, 16)
+#: Whose CPU it is, by what stands in a process's command line.
+ROLES = {
+    "edif_backend.gateway": "gateway",
+    "edif_backend.dispatch": "dispatcher",
+    "ray::Replica": "replica",
+    "executors.zygote": "jail",
+    "ray": "Ray",
+}
 
 
 class Sample:
@@ -64,19 +73,26 @@ class Client:
         socket.close()
 
 
-def server_cpu_s(installation: Installation) -> float:
-    """CPU seconds that the processes of this installation have used, those that have ended included."""
-    total = 0.0
+def server_cpu_s(installation: Installation) -> dict[str, float]:
+    """CPU seconds that the processes of this installation have used by now, by role, ended children included."""
+    total: dict[str, float] = defaultdict(float)
     for process in psutil.process_iter():
         try:
-            home = process.environ().get("EDIF_HOME")
-            jailed = "edif_backend.executors.zygote" in " ".join(process.cmdline())
-            if process.pid != os.getpid() and (home == str(installation.home) or jailed):
-                times = process.cpu_times()
-                total += times.user + times.system + times.children_user + times.children_system
+            line = " ".join(process.cmdline())
+            if process.pid == os.getpid() or not _belongs(process, line, installation):
+                continue
+            times = process.cpu_times()
         except psutil.Error:
             continue
+        role = next((role for part, role in ROLES.items() if part in line), "other")
+        total[role] += times.user + times.system + times.children_user + times.children_system
     return total
+
+
+def _belongs(process: psutil.Process, line: str, installation: Installation) -> bool:
+    if "executors.zygote" in line:  # whose environment says nothing
+        return f'"{installation.models_dir}"' in line
+    return process.environ().get("EDIF_HOME") == str(installation.home)
 
 
 def measure(
@@ -93,8 +109,10 @@ def measure(
         thread.join()
     taken = time.monotonic() - began
     done = sum(client.done for client in clients)
-    cpu_ms = (server_cpu_s(installation) - before) / done * 1000
-    return {"clients": count, "requests": done, "per_s": round(done / taken, 1), "server_cpu_ms": round(cpu_ms, 1)}
+    after = server_cpu_s(installation)
+    cpu_ms = {role: round((after[role] - before[role]) / done * 1000, 1) for role in (*ROLES.values(), "other")}
+    each = {"per_s": round(done / taken, 1), "server_cpu_ms": round(sum(cpu_ms.values()), 1)}
+    return {"clients": count, "requests": done, **each, **cpu_ms}
 
 
 def main() -> None:
@@ -113,7 +131,7 @@ def main() -> None:
     if as_json:
         print(json.dumps({"benchmark": "throughput", "cores": os.cpu_count(), "figures": figures}))
         return
-    table = Table("clients", "requests", "per second", "server CPU, ms each")
+    table = Table(*(name.replace("_", " ") for name in figures[0]))
     for figure in figures:
         table.add_row(*(str(value) for value in figure.values()))
     Console().print(table)

@@ -116,10 +116,13 @@ def find_an_inherited_descriptor(scene: Scene) -> bool:
     found = []
     for number in range(3, 1024):
         try:
-            found.append(stat.S_IFMT(os.fstat(number).st_mode))
+            status = os.fstat(number)
         except OSError:
             continue
-    own = 1 if stat.S_IFSOCK in found else 0  # an executor's one socket
+        proc = stat.S_ISREG(status.st_mode) and status.st_size == 0 and b"PPid" in os.pread(number, 4096, 0)
+        found.append("status" if proc else stat.S_IFMT(status.st_mode))
+    # an executor's one socket, and the pagemap and status of itself in /proc
+    own = 3 if found == [stat.S_IFREG, "status", stat.S_IFSOCK] else int(found == [stat.S_IFSOCK])
     return len(found) > own
 
 

@@ -166,6 +166,7 @@ async def run(
     sink = Kept()
     lines = [] if said is None else said
     await pool.run(
+        user="ada",
         compress=False,
         env={},
         payload=capture.payload,
@@ -286,6 +287,7 @@ async def test_a_forged_end_gives_nothing_but_ones_own_bytes(pool: ExecutorPool,
     with model.trace(torch.tensor([[0, 1, 2]]), backend=capture):
         answer = speak(raw).save()  # noqa: F841 - read on the far side
     done = await pool.run(
+        user="ada",
         compress=False,
         env={},
         payload=capture.payload,

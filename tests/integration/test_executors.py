@@ -81,6 +81,7 @@ class Job:
             self.started += 1
 
         done = await self.pool.run(
+            user="ada",
             compress=compress,
             env=env or {},
             payload=payload,

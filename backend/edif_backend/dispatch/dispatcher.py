@@ -69,6 +69,7 @@ class Dispatcher:
         self._tasks: set[asyncio.Task[None]] = set()
         self._checked_at = jobs.now()
         self._stopped = False
+        self._renewed_at = 0.0
 
     async def run(self, bell: Bell) -> None:
         """Work until cancelled.
@@ -83,14 +84,21 @@ class Dispatcher:
         self._spawn(self._tell_often())
         try:
             while True:
-                self._jobs.renew(self._name, self._settings.lease_s)
-                self._jobs.requeue_lost(self._settings.job_attempts, self._name)
+                self._tend_leases()
                 self._stop_unheld()
                 self._turn()
                 await self._check_cluster()
                 await bell.wait(timeout_s=self._settings.lease_s / 5)
         finally:
             self._stopped = True
+
+    def _tend_leases(self) -> None:
+        """Renew leases and requeue what others have lost: often enough, and not with every ring of the bell."""
+        if self._jobs.now() - self._renewed_at < self._settings.lease_s / 6:
+            return
+        self._renewed_at = self._jobs.now()
+        self._jobs.renew(self._name, self._settings.lease_s)
+        self._jobs.requeue_lost(self._settings.job_attempts, self._name)
 
     async def _check_cluster(self) -> None:
         """End with the cluster that this process has joined; the next process joins the next one."""
@@ -154,7 +162,7 @@ class Dispatcher:
     # -- jobs -----------------------------------------------------------------
 
     def _call(self, job: Job) -> Call:
-        return Call(job.id, self._name, job.attempt, job.payload, job.compress, job.env, job.time_limit_s)
+        return Call(job.id, job.user, self._name, job.attempt, job.payload, job.compress, job.env, job.time_limit_s)
 
     def _start(self, job: Job, work: Coroutine[Any, Any, Outcome], *, taken_over: bool = False) -> None:
         self._running[job.id, job.attempt] = (job, time.monotonic())

@@ -1,4 +1,4 @@
-"""The executor: one fork of the zygote, one job of one user.
+"""The executor: one fork of the zygote, one user, one job at a time.
 
 It rebuilds the traced block that the client sent (which already runs the user's code: a payload is a pickle), runs it
 with nnsight, unmodified, and sends back what was saved.  Everything it says travels as frames over its one socket.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import random
 import re
 import socket
 import sys
@@ -25,10 +26,12 @@ from nnsight.tracing.tracer import _saves, dec, inc
 
 from edif_backend.executors import frames, packing
 from edif_backend.executors.frames import Kind
+from edif_backend.executors.pristine import Pristine
 
 #: Largest payload taken (the gateway's own limit is lower).
 _PAYLOAD_BYTES = 1 << 34
 _LINE_CHARACTERS = 16_384
+_CHANGED_CHARACTERS = 500
 _OURS = (os.path.dirname(os.path.abspath(__file__)), os.path.dirname(nnsight.__file__))
 _INSTALLED = tuple({os.path.dirname(os.__file__), *(path for path in sys.path if "-packages" in path)})
 #: How the frame of a function that was sent along is named: ``[function:line] path on the client``.
@@ -37,8 +40,8 @@ _CLIENTS_PACKAGES = re.compile(r"[/\\](site|dist)-packages[/\\]")
 _CAUSE = "The above exception was the direct cause of the following exception:"
 
 
-def serve(sock: socket.socket, model: nnsight.TransformersModel, threads: int) -> None:
-    """Take one job, run it, answer, return."""
+def serve(sock: socket.socket, model: nnsight.TransformersModel, threads: int) -> bool:
+    """Take one job, run it, answer; returns whether it went well and there may be another."""
     try:
         kind, body = frames.receive(sock, frames.WORDS_BYTES)
         assert kind is Kind.JOB
@@ -46,7 +49,7 @@ def serve(sock: socket.socket, model: nnsight.TransformersModel, threads: int) -
         kind, payload = frames.receive(sock, _PAYLOAD_BYTES)
         assert kind is Kind.PAYLOAD
     except EOFError:
-        return
+        return False
     if threads > 1:
         torch.set_num_threads(threads)
     sys.stdout = sys.stderr = cast(TextIO, _Lines(sock))
@@ -60,11 +63,23 @@ def serve(sock: socket.socket, model: nnsight.TransformersModel, threads: int) -
     except BaseException as error:  # noqa: BLE001 - the top of the job: whatever user code raises is its answer
         sys.stdout.flush()
         sock.sendall(frames.words(Kind.FAILED, description=describe(error)))
-        return
+        return False
     sys.stdout.flush()
     done = time.perf_counter()
     seconds = {"run": round(ran - started, 6), "pack": round(done - ran, 6)}
     sock.sendall(frames.words(Kind.DONE, result_bytes=result_bytes, seconds=seconds))
+    return True
+
+
+def serve_while_pristine(
+    sock: socket.socket, model: nnsight.TransformersModel, threads: int, pristine: Pristine
+) -> None:
+    """Take jobs of one user for as long as each leaves this process as it found it."""
+    while serve(sock, model, threads):
+        changed = pristine.changed()
+        sock.sendall(frames.words(Kind.KEPT, changed=changed[:_CHANGED_CHARACTERS]))
+        if changed:
+            return
 
 
 class Unreadable(Exception):
@@ -107,9 +122,10 @@ def _name_classes() -> None:
 
 
 def _draw_seeds() -> None:
-    """Start every job at a random state of its own: forks would all draw the numbers of their zygote."""
+    """Start every job at a random state of its own, not its zygote's nor that of the job before."""
     torch.seed()
     np.random.seed()
+    random.seed()
 
 
 def describe(error: BaseException) -> str:

@@ -39,6 +39,7 @@ class Kind(IntEnum):
     LOADING = 11  #: from the zygote: a sentence on how far it is
     READY = 12  #: from the zygote: JSON {seconds, parameters}
     KILL = 13  #: to the zygote: JSON {pid}
+    KEPT = 14  #: from the executor: JSON {changed}, empty when it may take its user's next job
 
 
 class FrameError(Exception):

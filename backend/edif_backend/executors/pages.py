@@ -1,7 +1,7 @@
 """Memory pages of the zygote, laid out so that a fork is cheap and its first job as fast as any later one.
 
 A fork shares every page until it writes to it; the first job of a fork pays for each page it touches.  Three things
-make that small, each measured in ``docs/decisions/one-process-per-job.md``:
+make that small, each measured in ``docs/decisions/executors-between-jobs.md``:
 
 * weights in huge pages: a fork maps 512 times fewer of them, and touches none anew;
 * the heap collapsed into huge pages: fork and exit take half the time;
@@ -27,7 +27,7 @@ _HUGE = 2 << 20
 _PAGE = mmap.PAGESIZE
 _MADV_HUGEPAGE, _MADV_POPULATE_WRITE, _MADV_COLLAPSE = 14, 23, 25
 #: Of an entry of /proc/self/pagemap: present, and mapped by this process alone.
-_PRESENT, _OWN = 1 << 63, 1 << 56
+PRESENT, OWN = 1 << 63, 1 << 56
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
@@ -130,7 +130,7 @@ def _own_pages() -> list[Stretch]:
             entries = pagemap.read((mapping.end - mapping.start) // _PAGE * 8)
             address = mapping.start
             for (entry,) in struct.iter_unpack("Q", entries):
-                if entry & _PRESENT and entry & _OWN:
+                if entry & PRESENT and entry & OWN:
                     if found and sum(found[-1]) == address:
                         found[-1] = (found[-1][0], found[-1][1] + _PAGE)
                     else:

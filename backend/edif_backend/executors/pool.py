@@ -1,4 +1,4 @@
-"""Executors from outside the jail: starts the zygote, has executors forked ahead, runs jobs on them.
+"""Executors from outside the jail: starts the zygote, has executors forked ahead, runs jobs on them, keeps them.
 
 Called by the replica (one pool a replica) in the replica's process; needs no Ray.  Nothing that comes from inside the
 jail is believed: frames are bounded, fields checked, results passed on as opaque bytes.
@@ -28,6 +28,11 @@ log = structlog.get_logger(__name__)
 
 #: Lines of output kept of one job, and their length in all.
 _LOG_LINES, _LOG_BYTES = 2_000, 1 << 20
+#: An executor kept for its user ends after so many jobs, or when that user has sent none for so long.
+_JOBS, _IDLE_S = 200, 60.0
+#: What an executor may take to say whether it is as it was; how long its user's next job waits for that at most; and
+#: how long the next fork waits, for the result's sake.
+_CHECK_S, _WAIT_FOR_CHECK_S, _REFILL_AFTER_S = 5.0, 0.03, 0.02
 
 
 class Sink(Protocol):
@@ -60,6 +65,8 @@ class _Executor:
     pid: int
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
+    user: str = ""  #: whose it is, from its first job on
+    jobs: int = 0
 
 
 class ExecutorPool:
@@ -80,11 +87,13 @@ class ExecutorPool:
         self._zygote: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._ready: deque[_Executor] = deque()
+        self._kept: deque[_Executor] = deque()  # each for its user, the one that was used last at the end
         self._forked: deque[asyncio.Future[int]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._listening: asyncio.Task[None] | None = None
         self._keep: asyncio.StreamWriter | None = None
         self._last_words = ""
+        self._judging: dict[asyncio.Task[None], str] = {}  # executors that are being checked, and whose they are
         self.parameters = 0
 
     @property
@@ -131,6 +140,7 @@ class ExecutorPool:
     async def run(
         self,
         *,
+        user: str,
         compress: bool,
         env: dict[str, Any],
         payload: bytes,
@@ -139,7 +149,9 @@ class ExecutorPool:
         started: Callable[[], None],
         said: Callable[[str], None],
     ) -> Done:
-        """Run one job on an executor that has run nothing before, and end that executor, at ``time_limit_s`` at last.
+        """Run one job on an executor that has run nothing before, or only jobs of ``user`` that left it as it was.
+
+        It is stopped at ``time_limit_s`` at last.
 
         Raises:
             UserCodeFailed: the traced block raised; the message is what to show.
@@ -147,12 +159,14 @@ class ExecutorPool:
             ExecutorLost: the executor died or spoke nonsense.
         """
         began = time.perf_counter()
-        executor = self._take_ready() or await self._fork()
+        executor = await self._take(user)
+        well = False
         try:
             async with asyncio.timeout(time_limit_s):
                 executor.writer.write(frames.words(Kind.JOB, compress=compress, env=env))
                 executor.writer.write(frames.pack(Kind.PAYLOAD, payload))
                 result_bytes, seconds = await self._follow(executor, sink, started, said)
+            well = True
         except TimeoutError:
             raise TimeLimitReached(
                 f"The job ran longer than the {time_limit_s:g} s it may take and was stopped. "
@@ -163,15 +177,18 @@ class ExecutorPool:
                 "The process that ran this job ended without an answer; most often it needed more memory than it may."
             ) from error
         finally:
-            self._end(executor)
+            if well:
+                judging = self._spawn(self._keep_if_pristine(executor))
+                self._judging[judging] = user
+                judging.add_done_callback(self._judging.pop)
+            else:
+                self._end(executor)
             self._spawn(self._refill())
         seconds["executor"] = round(time.perf_counter() - began, 6)
         return Done(result_bytes, seconds)
 
     async def stop(self) -> None:
         """End the zygote; all its executors go with it."""
-        while self._ready:
-            self._ready.popleft().writer.close()
         if self._control and self._keep:
             self._keep.close()
             self._control.close()
@@ -179,6 +196,12 @@ class ExecutorPool:
             self._zygote.kill()
             await asyncio.to_thread(self._zygote.wait)
         await asyncio.gather(*self._tasks, return_exceptions=True)  # each ends when the zygote is gone
+        for executor in (*self._ready, *self._kept):
+            executor.writer.close()
+
+    async def judged(self) -> None:
+        """Wait until every executor whose job has ended is kept or ended."""
+        await asyncio.gather(*self._judging)
 
     # -- one job --------------------------------------------------------------
 
@@ -227,6 +250,45 @@ class ExecutorPool:
             self._end(executor)
         return None
 
+    # -- executors between jobs -----------------------------------------------
+
+    async def _take(self, user: str) -> _Executor:
+        judging = [task for task, whose in self._judging.items() if whose == user]
+        if judging and not any(executor.user == user for executor in self._kept):
+            # The check is soon done, and cheaper than another fork.
+            await asyncio.wait(judging, timeout=_WAIT_FOR_CHECK_S, return_when=asyncio.FIRST_COMPLETED)
+        mine = (executor for executor in reversed(self._kept) if executor.user == user)
+        kept = next((executor for executor in mine if not executor.reader.at_eof()), None)
+        if kept:
+            self._kept.remove(kept)
+            return kept
+        executor = self._take_ready() or await self._fork()
+        executor.user = user
+        return executor
+
+    async def _keep_if_pristine(self, executor: _Executor) -> None:
+        """Keep an executor for its user's next job, and only for theirs, if its last job has changed nothing there."""
+        executor.jobs += 1
+        try:
+            async with asyncio.timeout(_CHECK_S):
+                kind, body = await frames.read(executor.reader)
+            changed = str(frames.read_words(body).get("changed", "?")) if kind is Kind.KEPT else kind.name
+        except (TimeoutError, FrameError, asyncio.IncompleteReadError, ConnectionError):
+            changed = "no answer"
+        if changed or executor.jobs >= _JOBS or not self.alive:
+            log.debug("executor ended", changed=frames.text(changed), jobs=executor.jobs)
+            self._end(executor)
+            return
+        self._kept.append(executor)
+        if len(self._kept) > 2 * self._target:
+            self._end(self._kept.popleft())
+        asyncio.get_running_loop().call_later(_IDLE_S, self._end_if_idle, executor, executor.jobs)
+
+    def _end_if_idle(self, executor: _Executor, jobs: int) -> None:
+        if executor.jobs == jobs and executor in self._kept:
+            self._kept.remove(executor)
+            self._end(executor)
+
     def _end(self, executor: _Executor) -> None:
         executor.writer.close()
         self._tell(frames.words(Kind.KILL, pid=executor.pid))
@@ -268,7 +330,8 @@ class ExecutorPool:
         return _Executor(pid, reader, writer)
 
     async def _refill(self) -> None:
-        if self.alive and len(self._ready) < self._target:
+        await asyncio.sleep(_REFILL_AFTER_S)
+        if self.alive and len(self._ready) + len(self._forked) < self._target:
             with contextlib.suppress(ExecutorLost):  # the next job meets it and says so
                 self._ready.append(await self._fork())
 

@@ -21,31 +21,35 @@ from edif_backend.executors.frames import Kind
 
 
 class Rehearsal:
-    """One small job, from its frames to its result, over a socket pair."""
+    """Small jobs, from their frames to their results, over a socket pair."""
 
     def __init__(self, model: nnsight.TransformersModel) -> None:
         self._model = model
+        self._payloads = [self._payload(torch.tensor([[0, 1, 2, 3, 4, 5, 6, 7]])), self._payload("A first prompt")]
+
+    def _payload(self, prompt: torch.Tensor | str) -> bytes:
         sample = _Sample()
-        with model.trace(torch.tensor([[0, 1, 2, 3, 4, 5, 6, 7]]), backend=sample):
-            answer = model.output.logits[:, -1].argmax().save()  # noqa: F841 - found by its name on the way back
-        self._payload = sample.payload
+        with self._model.trace(prompt, backend=sample):
+            answer = self._model.output.logits[:, -1].argmax().save()  # noqa: F841 - found by its name on the way back
+        return sample.payload
 
     def play(self) -> None:
-        """Run it.
+        """Run them.
 
         Raises:
-            RuntimeError: it failed, so every job would; the message says why.
+            RuntimeError: one failed, so every job would; the message says why.
         """
         env = self._model._remoteable_get_env()
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
-            ours.sendall(frames.words(Kind.JOB, compress=True, env=env) + frames.pack(Kind.PAYLOAD, self._payload))
-            with contextlib.redirect_stdout(sys.stdout), contextlib.redirect_stderr(sys.stderr):
-                serve(theirs, self._model, threads=1)
-            while (frame := frames.receive(ours, frames.WORDS_BYTES))[0] not in (Kind.DONE, Kind.FAILED):
-                pass
-        if frame[0] is Kind.FAILED:
-            raise RuntimeError(frames.read_words(frame[1])["description"])
+        for payload in self._payloads:
+            ours, theirs = socket.socketpair()
+            with ours, theirs:
+                ours.sendall(frames.words(Kind.JOB, compress=True, env=env) + frames.pack(Kind.PAYLOAD, payload))
+                with contextlib.redirect_stdout(sys.stdout), contextlib.redirect_stderr(sys.stderr):
+                    serve(theirs, self._model, threads=1)
+                while (frame := frames.receive(ours, frames.WORDS_BYTES))[0] not in (Kind.DONE, Kind.FAILED):
+                    pass
+            if frame[0] is Kind.FAILED:
+                raise RuntimeError(frames.read_words(frame[1])["description"])
 
 
 class _Sample(Backend):

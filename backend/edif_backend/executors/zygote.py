@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from edif_backend.errors import ModelUnusable
 from edif_backend.executors import capabilities, frames, pages, walls
@@ -27,6 +27,11 @@ from edif_backend.executors.frames import Kind
 
 if TYPE_CHECKING:
     from nnsight import TransformersModel
+
+    from edif_backend.executors.pristine import Untouched
+
+#: What an executor does behind its walls: with its socket, and its own pagemap and status of ``/proc``.
+Execute = Callable[[socket.socket, BinaryIO, BinaryIO], None]
 
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -50,7 +55,7 @@ class ZygoteConfig:
 class Zygote:
     """The loop that forks executors and reports those that end."""
 
-    def __init__(self, control: socket.socket, config: ZygoteConfig, execute: Callable[[socket.socket], None]) -> None:
+    def __init__(self, control: socket.socket, config: ZygoteConfig, execute: Execute) -> None:
         self._control = control
         self._config = config
         self._execute = execute
@@ -116,12 +121,14 @@ class Zygote:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             walls.close_descriptors(keep=descriptor)
-            walls.limit(self._config.memory_bytes)
-            walls.cover(self._config.tmp_bytes, self._config.shown)
-            walls.mute()
-            walls.harden()
-            with socket.socket(fileno=descriptor) as sock:
-                self._execute(sock)
+            # Its own two files of /proc, for the check after a job; they tell it nothing of anybody else.
+            with open("/proc/self/pagemap", "rb", buffering=0) as pagemap, open("/proc/self/status", "rb") as told:
+                walls.limit(self._config.memory_bytes)
+                walls.cover(self._config.tmp_bytes, self._config.shown)
+                walls.mute()
+                walls.harden()
+                with socket.socket(fileno=descriptor) as sock:
+                    self._execute(sock, pagemap, told)
             status = 0
         finally:
             os._exit(status)
@@ -157,17 +164,27 @@ def load(config: ZygoteConfig, say: Callable[[str], None]) -> TransformersModel:
     return model
 
 
-def rehearse(model: TransformersModel) -> list[pages.Stretch]:
-    """Play a job through, so that every fork finds code and weights warm; gives the pages that a job writes to."""
+def rehearse(model: TransformersModel) -> tuple[list[pages.Stretch], Untouched | None]:
+    """Play a job through, so that every fork finds code and weights warm.
+
+    Returns:
+        The pages that a job writes to; and everything as it is before a job, None where changes would not be noticed.
+    """
+    from edif_backend.executors.pristine import CannotTell, Untouched
     from edif_backend.executors.rehearsal import Rehearsal
 
     rehearsal = Rehearsal(model)
     for _ in range(2):
         rehearsal.play()
     gc.collect()
+    try:
+        untouched = Untouched.now(model._module, rehearsal.play)
+    except CannotTell as error:
+        print(f"every executor takes one job: {error}", file=sys.stderr, flush=True)
+        untouched = None
     gc.freeze()  # what is loaded is never garbage: collections in a fork must not touch its pages
     pages.collapse_heap()
-    return pages.touched_by(rehearsal.play)
+    return pages.touched_by(rehearsal.play), untouched
 
 
 def main() -> None:
@@ -184,8 +201,9 @@ def main() -> None:
 
     model = load(config, say)
     say("Rehearsing a job.")
-    touched = rehearse(model)
-    from edif_backend.executors.executor import serve
+    touched, untouched = rehearse(model)
+    from edif_backend.executors.executor import serve, serve_while_pristine
+    from edif_backend.executors.pristine import Pristine
 
     threads = len(os.listdir("/proc/self/task"))
     if threads != 1:
@@ -193,9 +211,12 @@ def main() -> None:
     parameters = sum(parameter.numel() for parameter in model._module.parameters())
     control.sendall(frames.words(Kind.READY, seconds=round(time.monotonic() - started_at, 3), parameters=parameters))
 
-    def execute(sock: socket.socket) -> None:
+    def execute(sock: socket.socket, pagemap: BinaryIO, status: BinaryIO) -> None:
         pages.make_own(touched)  # while it waits for its job
-        serve(sock, model, config.threads)
+        if untouched:
+            serve_while_pristine(sock, model, config.threads, Pristine(untouched, pagemap, status))
+        else:
+            serve(sock, model, config.threads)
 
     Zygote(control, config, execute).serve()
 

@@ -11,6 +11,7 @@ class Call:
     """One job, claimed."""
 
     job: str
+    user: str
     worker: str  #: the dispatcher that holds the claim
     attempt: int
     payload: str  #: name of the payload object

@@ -119,6 +119,7 @@ class Replica:
             payload = await asyncio.to_thread(self._objects.read, call.payload)
             async with WriteBehind(lambda: self._objects.writer(name)) as sink:
                 done = await self._pool.run(
+                    user=call.user,
                     compress=call.compress,
                     env=call.env,
                     payload=payload,
