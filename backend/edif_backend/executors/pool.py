@@ -189,6 +189,7 @@ class ExecutorPool:
 
     async def stop(self) -> None:
         """End the zygote; all its executors go with it."""
+        self._target = 0  # no more forks
         if self._control and self._keep:
             self._keep.close()
             self._control.close()
