@@ -131,6 +131,7 @@ def s3_service() -> Iterator[str]:
         for role, number in zip(("s3", "master", "volume", "filer"), range(0, 8, 2), strict=True)
         for option, port in ((f"{role}.port", ports[number]), (f"{role}.port.grpc", ports[number + 1]))
     ]
+    options += ["-s3.port.iceberg=0", "-s3.port.lance=0"]  # catalogues on fixed ports, which nobody here asks
     line = [weed, "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", *options]
     with (folder / "log").open("w") as log:
         service = subprocess.Popen(
