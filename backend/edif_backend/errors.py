@@ -8,6 +8,7 @@
     │   ├── VersionRefused         version-refused          400    no
     │   ├── PayloadRefused         payload-refused          400    no
     │   ├── PayloadTooLarge        payload-too-large        413    no
+    │   ├── RequestTooSlow         request-too-slow         408    no
     │   ├── ModelUnknown           model-unknown            404    no
     │   ├── SessionUnknown         session-unknown          400    no
     │   ├── JobUnknown             job-unknown              404    no
@@ -69,6 +70,13 @@ class PayloadTooLarge(Refused):
 
     code = "payload-too-large"
     http_status = 413
+
+
+class RequestTooSlow(Refused):
+    """The body of the request does not come, or hardly."""
+
+    code = "request-too-slow"
+    http_status = 408
 
 
 class ModelUnknown(Refused):

@@ -7,10 +7,11 @@ Used by the gateway (reads requests, writes responses) and by the ``edif`` clien
 from __future__ import annotations
 
 import json
+import re
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 #: The series of nnsight whose payloads this installation runs.
 NNSIGHT_SERIES = "0.8"
@@ -20,6 +21,12 @@ NNSIGHT_HEADER = "nnsight-version"
 PYTHON_HEADER = "python-version"
 #: A client's own name for one request: a request that is sent again under its name is the same job.
 REQUEST_HEADER = "edif-request"
+
+#: What the id of a job looks like; nothing else is looked for in the jobs table.
+JOB_ID = re.compile(r"^[0-9a-f]{32}\Z")
+
+#: The longest ``env`` of an envelope, as JSON: it stays in the jobs table.
+ENV_CHARACTERS = 32 * 1024
 
 #: Scope of JupyterHub that lets a key trace, and nothing else.
 TRACE_SCOPE = "custom:edif:trace"
@@ -70,6 +77,20 @@ class Envelope(BaseModel):
     compress: bool = False
     env: dict[str, Any] = Field(default_factory=dict)
 
+    @field_validator("env")
+    @classmethod
+    def _storable(cls, env: dict[str, Any]) -> dict[str, Any]:
+        """JSON that every database takes: PostgreSQL knows neither NaN nor a character of no bits."""
+        try:
+            text = json.dumps(env, allow_nan=False)
+        except ValueError as error:
+            raise ValueError("it may hold finite numbers only") from error
+        if len(text) > ENV_CHARACTERS:
+            raise ValueError(f"it has {len(text)} characters of JSON, and may have {ENV_CHARACTERS}")
+        if "\\u0000" in text.replace("\\\\", ""):  # a backslash itself is written as two
+            raise ValueError("it may not hold the character NUL")
+        return env
+
 
 class ModelKey(BaseModel):
     """``import.path.Class:{"repo_id": …, "revision": …, "task": …}``, taken apart."""
@@ -94,7 +115,7 @@ class ModelKey(BaseModel):
             raise ValueError(f"The model key names the class {class_path[:120]!r}; this installation serves {known}.")
         try:
             return cls.model_validate(json.loads(suffix))
-        except (ValidationError, ValueError) as error:
+        except (ValidationError, ValueError, RecursionError) as error:  # the last of what is nested too deep
             raise ValueError("The model key is not the JSON that nnsight 0.8 writes after the class name.") from error
 
     def text(self) -> str:
@@ -125,6 +146,4 @@ class Resume(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     #: job id -> id of the last event that was heard of it, 0 for none
-    resume: dict[Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")], Annotated[int, Field(ge=0, lt=2**63)]] = Field(
-        max_length=1000
-    )
+    resume: dict[Annotated[str, Field(pattern=JOB_ID)], Annotated[int, Field(ge=0, lt=2**63)]] = Field(max_length=1000)

@@ -13,7 +13,7 @@ import zstandard
 from edif_backend.errors import PayloadRefused, PayloadTooLarge, VersionRefused
 from edif_backend.gateway import torchfile
 from edif_backend.gateway.payloads import check_payload, check_version
-from edif_protocol.wire import ModelKey
+from edif_protocol.wire import ENV_CHARACTERS, Envelope, ModelKey
 
 PICKLE = pickle.dumps({"block": "h = model.output.save()"}, protocol=4)
 LIMIT = 1 << 20
@@ -82,6 +82,27 @@ def test_a_model_key_is_read_and_its_class_never_imported() -> None:
         "",
         "x",
         f"antigravity:{{}}{'x' * 500}",
+        f"nnsight.modeling.transformers.TransformersModel:{'[' * 2000}",
     ]:
         with pytest.raises(ValueError, match=r"model key"):
             ModelKey.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("env", "says"),
+    [
+        ('{"a": NaN}', "finite"),
+        ('{"a": [1e999]}', "finite"),
+        (r'{"a": "\u0000"}', "NUL"),
+        (r'{"\u0000": 1}', "NUL"),
+        (f'{{"a": "{"x" * ENV_CHARACTERS}"}}', "characters"),
+    ],
+)
+def test_what_a_database_cannot_keep_is_refused(env: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        Envelope.model_validate_json(f'{{"model_key": "x", "env": {env}}}')
+
+
+def test_an_env_of_ordinary_json_is_taken_as_it_is() -> None:
+    text = r'{"model_key": "x", "env": {"adapter": "a\\u0000b", "scale": [0.5, null, {"deep": true}]}}'
+    assert Envelope.model_validate_json(text).env == {"adapter": r"a\u0000b", "scale": [0.5, None, {"deep": True}]}

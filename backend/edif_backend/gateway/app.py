@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
 from edif_backend.clock import now
-from edif_backend.errors import FabricError, LimitReached, NotServing
+from edif_backend.errors import FabricError, LimitReached, NotServing, RequestTooSlow
 from edif_backend.gateway import downloads, own_jobs, requests, service, subscribe, usage
 from edif_backend.gateway.asking import Asking
 from edif_backend.gateway.bodies import BodyLimit
@@ -96,6 +96,8 @@ async def _say(request: Request, error: Exception) -> JSONResponse:
     headers = None
     if isinstance(error, LimitReached | NotServing):
         headers = {"Retry-After": str(error.retry_after_s if isinstance(error, LimitReached) else _AWAY_S)}
+    elif isinstance(error, RequestTooSlow):
+        headers = {"Connection": "close"}  # the rest of it is not waited for
     return JSONResponse({"detail": str(error), "code": error.code}, error.http_status, headers)
 
 

@@ -28,7 +28,8 @@ async def response(request: Request, id: str) -> Response:
     return await parts.response(await parts.job(id, await parts.user(request)))
 
 
-@routes.api_route("/objects/{kind}/{name}", methods=["GET", "HEAD"], response_class=HttpResponse)
+@routes.head("/objects/{kind}/{name}", response_class=HttpResponse, include_in_schema=False)
+@routes.get("/objects/{kind}/{name}", response_class=HttpResponse)
 async def download(request: Request, kind: str, name: str, ends: int, signature: str) -> HttpResponse:
     """A result, whole or from where a download broke off, to whoever holds its signed link."""
     parts = parts_of(request)

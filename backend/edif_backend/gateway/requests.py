@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
+from starlette.requests import ClientDisconnect
 
 from edif_backend.errors import LimitReached, NotServing, PayloadRefused, PayloadTooLarge, SessionUnknown
 from edif_backend.gateway.identity import User
@@ -108,6 +109,8 @@ async def _read_form(request: Request, limit_bytes: int) -> tuple[Envelope, byte
         form: FormData = await request.form(max_files=1, max_fields=1)
     except (MultiPartException, HTTPException) as error:
         raise PayloadRefused("The request is not the multipart form (data, blob) that nnsight sends.") from error
+    except ClientDisconnect as error:
+        raise PayloadRefused("The request was broken off by its client.") from error
     try:
         data, blob = form.get("data"), form.get("blob")
         if not isinstance(data, str) or not isinstance(blob, UploadFile):

@@ -23,7 +23,8 @@ async def ping() -> str:
     return "pong"
 
 
-@routes.api_route("/connected", methods=["GET", "HEAD"])
+@routes.head("/connected", include_in_schema=False)
+@routes.get("/connected")
 async def connected(request: Request) -> dict[str, str]:
     """Whether jobs are being worked on: the dispatcher has given a sign of life."""
     if sentence := await parts_of(request).nobody_works():

@@ -1,0 +1,63 @@
+"""Thousands of bad requests, in a short and seeded form: nothing breaks, nothing leaks, others are served.
+
+The long form is ``edif bench fuzz``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from tests.conftest import Workbench
+from tests.fuzz.attack import Attack
+from tests.fuzz.slow import KINDS, Crowd, crowd
+from tests.fuzz.sockets import sockets
+
+
+@pytest.fixture(scope="module")
+def slow(workbench: Workbench) -> Iterator[Crowd]:
+    """Slow clients, who are there while the rest is tried; the last test looks at their ends."""
+    address = workbench.installation.host, workbench.installation.ports["gateway"]
+    with crowd(address, workbench.key("slow"), idle=200) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def attack(workbench: Workbench, slow: Crowd) -> Attack:
+    return Attack(workbench)
+
+
+def test_ids_names_and_ranges_are_never_more_than_that(attack: Attack) -> None:
+    attack.probes()
+    attack.ranges()
+    assert attack.report.findings == []
+
+
+def test_the_openapi_description_holds_for_whatever_is_sent(attack: Attack) -> None:
+    attack.openapi(examples=5)
+    assert attack.report.findings == []
+
+
+def test_changed_payloads_are_refused_or_end_with_a_sentence(attack: Attack) -> None:
+    attack.payloads(range(250))
+    report = attack.report
+    assert report.findings == []
+    assert len(report.accepted) >= 2, "the gateway cannot see what is inside, so some must have become jobs"
+    assert sum(report.accepted.values()) == sum(report.ends.values()) - 1  # and the one of the ranges
+
+
+def test_changed_websockets_are_hung_up_on_or_answered(attack: Attack) -> None:
+    sockets(attack, range(200))
+    assert attack.report.findings == []
+
+
+def test_nothing_is_left_behind(attack: Attack) -> None:
+    assert attack.conclude().findings == []
+
+
+def test_slow_clients_are_hung_up_on_in_time(slow: Crowd) -> None:
+    slow.ended()
+    assert slow.late() == {}
+    assert set(slow.held_s) == set(KINDS)
+    assert min(slow.held_s.values()) > 4  # they were not refused at once
+    assert len(slow.pings_ms) > 50
