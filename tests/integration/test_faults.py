@@ -128,14 +128,6 @@ def test_a_job_of_one_gateway_is_told_and_fetched_at_another(fabric: Any, second
         assert "RESULT torch.Size([3000000]) True" in said, complained
 
 
-def test_what_no_database_can_hold_is_not_looked_for(fabric: Any) -> None:
-    workbench, _, _ = fabric
-    headers = {"ndif-api-key": workbench.key("ada")}
-    for method, path in (("GET", "/response/%00"), ("GET", "/jobs?before=%00"), ("DELETE", "/jobs/%00")):
-        answer = httpx.request(method, workbench.installation.url("gateway") + path, headers=headers, timeout=30)
-        assert (answer.status_code, answer.json()["code"]) == (404, "job-unknown")
-
-
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_job_runs_on_while_the_dispatcher_is_started_again(fabric: Any, number: signal.Signals) -> None:
     workbench, _, settings = fabric

@@ -17,7 +17,7 @@ from edif_backend.objects import Objects
 from edif_backend.objects.links import Links
 from edif_backend.settings import BackendSettings, Limits
 from edif_protocol.installation import Installation
-from edif_protocol.wire import JOB_ID, KEY_HEADER, Response, State
+from edif_protocol.wire import KEY_HEADER, Response, State
 
 #: A dispatcher that was silent this long counts as gone.
 _DISPATCHER_SILENT_S = 15.0
@@ -63,7 +63,7 @@ class Parts:
         Raises:
             JobUnknown: there is none, or it is somebody else's.
         """
-        job = await self.ask(Jobs.job, id) if JOB_ID.fullmatch(id) else None
+        job = await self.ask(Jobs.job, id)
         if job is None or job.user != user.name:
             raise _unknown(id)
         return job
@@ -74,7 +74,7 @@ class Parts:
         Raises:
             JobUnknown: there is none, or it is somebody else's.
         """
-        job = await self.ask(Jobs.cancel, id, why, user.name) if JOB_ID.fullmatch(id) else None
+        job = await self.ask(Jobs.cancel, id, why, user.name)
         if job is None:
             raise _unknown(id)
         return job
