@@ -247,8 +247,9 @@ class Attack:
         schema.config.update(base_url=self.url)
         operations: list[Any] = [found.ok() for found in cast(Iterator[Any], schema.get_all_operations())]
         for operation in operations:
-            for mode in schemathesis.GenerationMode:
-                self._operation(operation, mode, examples)
+            self._operation(operation, schemathesis.GenerationMode.POSITIVE, examples)
+            if list(operation.iter_parameters()):
+                self._operation(operation, schemathesis.GenerationMode.NEGATIVE, examples)
 
     def _operation(self, operation: Any, mode: schemathesis.GenerationMode, examples: int) -> None:
         @hypothesis.settings(
@@ -265,7 +266,7 @@ class Attack:
             said = "".join(f"{name}: {value}\n" for name, value in answer.headers.items()).encode() + answer.content
             self.judge(f"{case.method} {case.path}", answer.status_code, said, answer.request.url.encode())
 
-        with suppress(hypothesis.errors.Unsatisfiable):  # where nothing can be wrong
+        with suppress(hypothesis.errors.Unsatisfiable):  # where nothing that is sent can be wrong
             attack()
 
 
