@@ -20,3 +20,113 @@ export const PARIS = {
 export function paris(changes: Record<string, unknown> = {}): Record<string, unknown> {
   return { ...structuredClone(PARIS), ...changes };
 }
+
+/** A lens of `layers` layers on two tokens, two tokens a cell; the first one followed, unless said otherwise. */
+export function lens(layers = 3, changes: Record<string, unknown> = {}): Record<string, unknown> {
+  const cells = layers * 2;
+  const each = (make: (cell: number) => unknown) => Array.from({ length: cells }, (_, cell) => make(cell));
+  return {
+    version: 1,
+    kind: "logit_lens",
+    title: "Logit lens",
+    provenance: { model: "edif/demo", dtype: "float32" },
+    foot: "0.3 s beside the weights",
+    layers: Array.from({ length: layers }, (_, layer) => layer),
+    final: true,
+    top: 2,
+    targets: [2, 3],
+    vocabulary: { ids: [10, 11, 12, 13], texts: ["The", " city", " Paris", "\n"] },
+    prompts: [
+      {
+        prompt: "The city",
+        bos: false,
+        tokens: [0, 1],
+        // the last layer says ␣Paris after ␣city, the ones before a newline
+        top: each((cell) => (cell === cells - 1 ? [2, 3] : [3, 1])).flat(),
+        probability: each((cell) => [(cell + 1) / (cells + 1), 0.01]).flat(),
+        entropy: each((cell) => cell),
+        kl: each((cell) => cells - cell - 1),
+        next: each((cell) => (cell % 2 === 1 ? null : 1.5)),
+        target_probability: each((cell) => [0.1 * cell, 0.001]).flat(),
+        target_rank: each((cell) => [cells - cell, 1000]).flat(),
+        target_logit: each((cell) => [cell - 2, 0]).flat(),
+      },
+    ],
+    ...changes,
+  };
+}
+
+/** A map of three layers and three positions, the second prompts' tokens: one site for each position, one with heads. */
+export function patching(changes: Record<string, unknown> = {}): Record<string, unknown> {
+  const run = (tokens: number[], low: number) => ({
+    tokens,
+    aligned: [1, 2],
+    differs: [1],
+    clean: [6, 0.5],
+    corrupt: [-4, 0.5],
+    defined: [true, false],
+    values: {
+      // (metric, layer, position): the second position of the first layer brings the clean run back
+      residual: [null, 6, low, null, 1, low, null, -4, -4, ...Array(9).fill(0.5)],
+      head: [...Array(12).fill(low), 0, 1, 2, 3, 4, 6, ...Array(18).fill(0.5)],
+    },
+  });
+  return {
+    version: 1,
+    kind: "activation_patching",
+    title: "Activation patching",
+    provenance: { model: "edif/demo", dtype: "float32" },
+    foot: "one pair: no interval",
+    layers: [0, 1, 2],
+    directions: ["denoise", "noise"],
+    metrics: ["logit_difference", "probability"],
+    sites: [
+      { name: "residual", part: null, parts: 1 },
+      { name: "head", part: "head", parts: 2 },
+    ],
+    together: false,
+    pairs: [
+      {
+        clean: "A Mary",
+        corrupt: "A John",
+        bos: true,
+        answer: [1, 2],
+        runs: [run([0, 2, 3], -6), run([0, 1, 3], -4)],
+      },
+    ],
+    mean: null,
+    vocabulary: { ids: [1, 2, 3, 4], texts: ["A", " Mary", " John", " to"] },
+    ...changes,
+  };
+}
+
+/** A trace of two kinds on two layers and two tokens, the first of which is the subject. */
+export function trace(changes: Record<string, unknown> = {}): Record<string, unknown> {
+  return {
+    version: 1,
+    kind: "causal_trace",
+    title: "Causal trace",
+    provenance: { model: "edif/demo", dtype: "float32" },
+    foot: "4 samples of noise",
+    layers: [0, 1],
+    kinds: ["state", "mlp"],
+    window: 10,
+    facts: [
+      {
+        prompt: "Paris in",
+        subject: [0, 1],
+        corrupt: null,
+        bos: false,
+        answer: 2,
+        tokens: [0, 1],
+        clean: 0.9,
+        corrupted: 0.1,
+        effect: [0.8, 0, 0.1, 0.4, 0.2, 0, -0.1, 0],
+        spread: [0.01, 0, 0.02, 0, 0.03, 0, 0, 0],
+      },
+    ],
+    average: null,
+    vocabulary: { ids: [1, 2, 3], texts: ["Paris", " in", " France"] },
+    ...changes,
+  };
+}

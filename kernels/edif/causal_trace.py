@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import xarray as xr
 
-from edif import beside
+from edif import beside, outputs
 from edif.engine import patches
 from edif.engine.decoder import layers_of
 from edif.engine.patches import KINDS, Fact
@@ -79,6 +79,72 @@ class CausalTrace(Result):
             | {"facts": ("token_class", (~np.isnan(rows[:, :, 0])).sum(1))},
             {"token_class": list(CLASSES), "layer": self.data["layer"].values},
         )
+
+    def to_html(self) -> str:
+        """The first fact's indirect effects of the first kind, layers downwards from the last."""
+        kind = str(self.data["kind"].values[0])
+        effect = self.indirect_effect(kind).isel(fact=0)
+        cells = [[outputs.figure(value) for value in row] for row in effect.values]
+        caption = f"Causal trace, {kind} · {self.provenance['model']} · “{self.provenance['facts'][0]['prompt']}”"
+        columns, layers = self.data["token"].isel(fact=0).values.tolist(), self.data["layer"].values.tolist()
+        return outputs.table(caption, layers, columns, cells, "indirect effect on the answer's probability")
+
+    def _forms(self) -> Iterator[dict[str, Any]]:
+        sizes = self.data.sizes
+        first, *more = outputs.strides(sizes["layer"], sizes["position"])
+        for facts in outputs.halvings(sizes["fact"]):
+            yield self._form(facts, first)
+        for stride in more:
+            yield self._form(1, stride)
+
+    def _form(self, facts: int, stride: int) -> dict[str, Any]:
+        """Its JSON with the first ``facts`` facts and every ``stride``-th layer."""
+        sizes, known, words = self.data.sizes, self.provenance, outputs.Vocabulary()
+        rows, kinds = outputs.every(sizes["layer"], stride), self.data["kind"].values.tolist()
+        reduced = [
+            f"{facts} of {sizes['fact']} facts" if facts < sizes["fact"] else "",
+            f"every {stride}. layer" if stride > 1 else "",
+        ]
+        replaced = known["facts"][0]["corrupt"] is not None
+        noise = f"{known['samples']} samples of noise, standard deviation {known['level']:.3g}"
+        notes = ["another subject instead of noise" if replaced else noise, *outputs.notes_of(reduced)]
+        notes[1:1] = ["one fact: no interval"] if sizes["fact"] == 1 else []
+        effects = np.stack([self.indirect_effect(kind).values for kind in kinds], 1)[:, :, rows]
+        spreads = np.stack([self.spread(kind).values for kind in kinds], 1)[:, :, rows]
+        averages = [self.average(kind).isel(layer=rows).transpose("layer", "token_class") for kind in kinds]
+        return {
+            **outputs.frame(self.kind, "Causal trace", known, notes, self.view),
+            "layers": self.data["layer"].values[rows].tolist(),
+            "kinds": kinds,
+            "window": known["window"],
+            "facts": [self._drawn(fact, effects[fact], spreads[fact], words) for fact in range(facts)],
+            "average": None
+            if sizes["fact"] == 1
+            else {
+                "classes": list(CLASSES),
+                "facts": averages[0]["facts"].values.tolist(),
+                **{
+                    name: [n for found in averages for n in outputs.figures(found[name])]
+                    for name in ("mean", "low", "high")
+                },
+            },
+            "vocabulary": words.as_json(),
+        }
+
+    def _drawn(self, fact: int, effect: Any, spread: Any, words: outputs.Vocabulary) -> dict[str, Any]:
+        """One fact; arrays are flat, (kind, layer, position)."""
+        data, known = self.data.isel(fact=fact), self.provenance["facts"][fact]
+        length = len(known["prompt_ids"])
+        clean, corrupted, *_ = outputs.figures([data["clean"], data["corrupted"].mean()])
+        return {
+            **{name: known[name] for name in ("prompt", "subject", "corrupt", "bos")},
+            "answer": words.places(data["answer_id"], data["answer_token"])[0],
+            "tokens": words.places(data["token_id"][:length], data["token"][:length]),
+            "clean": clean,
+            "corrupted": corrupted,
+            "effect": outputs.figures(effect[..., :length]),
+            "spread": outputs.figures(spread[..., :length]),
+        }
 
     def _restored(self, kind: str) -> xr.DataArray:
         known = self.data["kind"].values.tolist()

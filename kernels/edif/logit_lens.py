@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 import xarray as xr
 
-from edif import beside
+from edif import beside, outputs
 from edif.engine import lens
 from edif.engine.decoder import SITES, layers_of
 from edif.result import Result, begins_with_bos, provenance, token_texts
@@ -45,6 +45,71 @@ class LogitLens(Result):
         """Logit of one target minus that of another: (prompt, layer, position)."""
         logits = self.data["target_logit"]
         return logits.isel(target=self._target(right)) - logits.isel(target=self._target(wrong))
+
+    def to_html(self) -> str:
+        """The first prompt's most probable tokens and their probabilities, layers downwards from the last."""
+        shown = self.data.isel(prompt=0, top=0)
+        cells = [
+            [f"{text} {outputs.figure(p)}" if p == p else "" for text, p in zip(texts, row, strict=True)]  # noqa: PLR0124
+            for texts, row in zip(shown["top_token"].values, shown["top_probability"].values, strict=True)
+        ]
+        columns, layers = shown["token"].values.tolist(), shown["layer"].values.tolist()
+        caption = f"Logit lens · {self.provenance['model']} · “{self.provenance['prompts'][0]}”"
+        return outputs.table(caption, layers, columns, cells, "most probable token and its probability")
+
+    def _forms(self) -> Iterator[dict[str, Any]]:
+        sizes = self.data.sizes
+        for top in [sizes["top"], *(count for count in (10, 5, 3, 1) if count < sizes["top"])]:
+            yield self._form(top, 1, sizes["prompt"])
+        for prompts in list(outputs.halvings(sizes["prompt"]))[1:]:
+            yield self._form(1, 1, prompts)
+        for stride in outputs.strides(2 * sizes["layer"], 1):
+            if stride > 1:
+                yield self._form(1, stride, 1)
+
+    def _form(self, top: int, stride: int, prompts: int) -> dict[str, Any]:
+        """Its JSON with so many tokens a cell, every ``stride``-th layer and the first ``prompts`` prompts."""
+        whole, known, words = self.data, self.provenance, outputs.Vocabulary()
+        layers = outputs.every(whole.sizes["layer"], stride)
+        data = whole.isel(top=slice(top), layer=layers, prompt=slice(prompts))
+        reduced = [
+            f"{top} of {whole.sizes['top']} tokens a cell" if top < whole.sizes["top"] else "",
+            f"every {stride}. layer" if stride > 1 else "",
+            f"{prompts} of {whole.sizes['prompt']} prompts" if prompts < whole.sizes["prompt"] else "",
+        ]
+        notes = [
+            f"on {known['site']}" if known["site"] != "residual" else "",
+            "tuned lens" if known["tuned"] else "",
+            *outputs.notes_of(reduced),
+        ]
+        return {
+            **outputs.frame(self.kind, "Logit lens", known, notes, self.view),
+            "layers": data["layer"].values.tolist(),
+            "layer_count": known.get("layer_count"),
+            "final": known["site"] == "residual" and known.get("layer_count") == int(data["layer"][-1]) + 1,
+            "top": top,
+            "targets": words.places(data["target_id"], data["target_token"]),
+            "prompts": [self._drawn(data.isel(prompt=row), row, words) for row in range(prompts)],
+            "vocabulary": words.as_json(),
+        }
+
+    def _drawn(self, data: xr.Dataset, row: int, words: outputs.Vocabulary) -> dict[str, Any]:
+        """One prompt, without the positions that only longer ones have; arrays are flat, (layer, position, …)."""
+        here = data.isel(position=data["place"].values >= 0)
+        return {
+            "prompt": self.provenance["prompts"][row],
+            "bos": self.provenance["bos"][row],
+            "tokens": words.places(here["token_id"], here["token"]),
+            "places": here["place"].values.tolist(),
+            "top": words.places(here["top_id"], here["top_token"]),
+            "probability": outputs.figures(here["top_probability"], 3),
+            "entropy": outputs.figures(here["entropy"]),
+            "kl": outputs.figures(here["kl"]),
+            "next": outputs.figures(-here["next_log_probability"]),
+            "target_probability": outputs.figures(here["target_probability"], 3),
+            "target_rank": outputs.figures(here["target_rank"], 9),
+            "target_logit": outputs.figures(here["target_logit"]),
+        }
 
     def _target(self, token: int | str) -> int:
         names = self.data["target_token" if isinstance(token, str) else "target_id"].values.tolist()
@@ -110,9 +175,10 @@ def logit_lens(
         tuned=dict(tuned) if tuned else None,
         path=path,
     )
-    count = len(layers) if layers is not None else -(-len(layers_of(model, path)) // stride)
+    whole = len(layers_of(model, path))
+    count = len(layers) if layers is not None else -(-whole // stride)
     found = beside.run(model, work, count * len(ids), remote=remote, progress=progress)
-    return _lens(model, ids, asked, positions, found, site=site, stride=stride, tuned=bool(tuned))
+    return _lens(model, ids, asked, positions, found, site=site, stride=stride, tuned=bool(tuned), layer_count=whole)
 
 
 def _lens(

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 import xarray as xr
 
-from edif import beside
+from edif import beside, outputs
 from edif.alignment import Alignment, align
 from edif.engine import patches
 from edif.engine.decoder import HEADED, SITES, layers_of
 from edif.engine.patches import METRICS, Pair
 from edif.engine.sweeps import Cell
 from edif.logit_lens import single_token
+from edif.patching_output import forms
 from edif.result import Result, begins_with_bos, provenance, token_texts
 
 DIRECTIONS = ("denoise", "noise")
@@ -65,9 +66,13 @@ class ActivationPatching(Result):
         values = found[chosen]
         if not normalised:
             return values
-        span = found["clean"] - found["corrupt"]
-        largest = np.maximum(np.maximum(abs(found["clean"]), abs(found["corrupt"])), 1.0)
-        return (values - found["corrupt"]) / span.where(abs(span) > _TINY * largest)
+        return (values - found["corrupt"]) / self.span().sel(where)
+
+    def span(self) -> xr.DataArray:
+        """What clean and corrupt run differ by, (pair, direction, metric); not-a-number where they hardly do."""
+        clean, corrupt = self.data["clean"], self.data["corrupt"]
+        largest = np.maximum(np.maximum(abs(clean), abs(corrupt)), 1.0)
+        return (clean - corrupt).where(abs(clean - corrupt) > _TINY * largest)
 
     @property
     def sites(self) -> list[str]:
@@ -97,6 +102,27 @@ class ActivationPatching(Result):
         return xr.Dataset(
             {"mean": mean, "low": (axes, low), "high": (axes, high), "pairs": values.notnull().sum("pair")}
         )
+
+    def to_html(self) -> str:
+        """The first pair's normalised effects at the first site; heads as the strongest of each place."""
+        effect = self.effect(metric=str(self.data["metric"].values[0])).isel(pair=0)
+        extra = [axis for axis in effect.dims if axis not in ("layer", "position")]
+        # of heads, the one with the largest effect, with its sign
+        strongest = effect.isel(abs(effect).fillna(0).argmax(extra)) if extra else effect
+        cells = [[outputs.figure(value) for value in row] for row in strongest.values]
+        known, way = self.provenance, str(self.data["direction"].values[0])
+        pair = known["pairs"][0]
+        caption = (
+            f"Activation patching, {self.sites[0]}, {way} · {known['model']} · clean “{pair['clean']}” · "
+            f"corrupt “{pair['corrupt']}”"
+        )
+        columns, layers = self.data["token"][0, 0].values.tolist(), self.data["layer"].values.tolist()
+        columns = ["all positions"] if known.get("positions") == "together" else columns
+        foot = f"effect on {self.data['metric'].values[0]}: 0 as the corrupt run, 1 as the clean one"
+        return outputs.table(caption, layers, columns, cells, foot + (", strongest head" if extra else ""))
+
+    def _forms(self) -> Iterator[dict[str, Any]]:
+        return forms(self)
 
     def __repr__(self) -> str:
         sizes = self.data.sizes

@@ -9,8 +9,10 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from html import escape
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -19,11 +21,14 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from edif import outputs
 from edif.errors import EdifError
-from edif.prediction import token_text
+from edif.prediction import RESULT_TYPE, token_text
 
 FORMAT = 1
 _KINDS: dict[str, type[Result]] = {}
+#: Modules of the kinds: a file may be read before any of them was used.
+_METHODS = ("edif.attribution", "edif.causal_trace", "edif.logit_lens", "edif.patching")
 
 
 class ResultUnreadable(EdifError):
@@ -73,6 +78,36 @@ class Result:
         own = f"Computed on {model} ({self.provenance.get('dtype', 'dtype not known')}) with {with_}."
         return "\n".join([*self.sources, own])
 
+    # -- drawing --------------------------------------------------------------
+
+    def as_json(self, budget_bytes: int = outputs.BUDGET_BYTES) -> dict[str, Any]:
+        """What a notebook keeps to draw it, ``application/vnd.edif.result.v1+json``: rounded, and at most this large.
+
+        A result that is larger is reduced, and says in its foot line by what.  :attr:`data` is never changed.
+
+        Raises:
+            OutputTooLarge: not even the most reduced form fits.
+        """
+        return outputs.fitting(self._forms(), budget_bytes)
+
+    def to_html(self) -> str:
+        """A plain table of what is looked at first, for readers without the eDIF front end."""
+        return f"<pre>{escape(repr(self))}</pre>"
+
+    def _forms(self) -> Iterator[dict[str, Any]]:
+        """Its JSON, whole at first, then more and more reduced; a kind without a view has none."""
+        raise NotImplementedError(f"There is no view of {self.kind} yet: all of it is in .data.")
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        bundle: dict[str, Any] = {"text/html": self.to_html(), "text/plain": repr(self)}
+        try:
+            bundle[RESULT_TYPE] = self.as_json()
+        except NotImplementedError:
+            pass  # text and table are all that there is
+        except outputs.OutputTooLarge as error:
+            bundle["text/html"] += f"<p>{escape(str(error))}</p>"
+        return bundle
+
     # -- keeping --------------------------------------------------------------
 
     def save(self, path: str | Path) -> Path:
@@ -115,6 +150,8 @@ def load(path: str | Path) -> Any:
     Raises:
         ResultUnreadable: it is not such a file, or one of a newer version.
     """
+    for module in _METHODS:
+        import_module(module)
     try:
         with zipfile.ZipFile(path) as file:
             facts = json.loads(file.read("result.json"))

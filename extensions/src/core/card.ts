@@ -8,6 +8,8 @@ export interface Card {
   node: HTMLElement;
   body: HTMLElement;
   controls: HTMLElement;
+  /** The line of provenance. */
+  origin: HTMLElement;
 }
 
 /** An empty card; the view fills `body` and `controls`.  `keys` are pairs of keys and what they do. */
@@ -28,7 +30,7 @@ export function card(title: string, provenance: Provenance, keys: [string, strin
     body,
     footLine(keys, foot),
   );
-  return { node, body, controls };
+  return { node, body, controls, origin };
 }
 
 /** Model, dtype, BOS policy and prompt in one line; what is not known is left out. */

@@ -1,8 +1,11 @@
 // Draws any result into a node of the page.  Called by the hosts (JupyterLab now; widgets and saved pages later).
+import { drawLens } from "./lens.ts";
 import { drawNextTokens } from "./next-tokens.ts";
+import { drawPatching } from "./patching-view.ts";
 import { drawProblem } from "./problem.ts";
 import { type Result, readResult, Unreadable } from "./result.ts";
 import { STYLE } from "./style.ts";
+import { drawTrace } from "./trace-view.ts";
 
 const STYLE_ID = "edif-style";
 
@@ -28,6 +31,12 @@ function view(result: Result): HTMLElement {
   switch (result.kind) {
     case "next_tokens":
       return drawNextTokens(result);
+    case "logit_lens":
+      return drawLens(result);
+    case "activation_patching":
+      return drawPatching(result);
+    case "causal_trace":
+      return drawTrace(result);
   }
 }
 

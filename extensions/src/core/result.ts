@@ -2,15 +2,17 @@
 //
 // Everything that arrives here is hostile: a saved notebook may hold anything under our MIME type.
 
+import { type Fields, line, MAX_TOKEN_CHARACTERS, record, Unreadable } from "./fields.ts";
+import { type LensData, readLens } from "./lens-result.ts";
+import { type PatchingData, readPatching, readTrace, type TraceData } from "./maps-result.ts";
+
+export { Unreadable };
+
 export const MIME_TYPE = "application/vnd.edif.result.v1+json";
 export const VERSION = 1;
 
 /** More rows than this are counted at the end, not drawn. */
 export const MAX_ROWS = 200;
-/** Longer than any token of any tokenizer; longer text is not a token. */
-const MAX_TOKEN_CHARACTERS = 2000;
-const MAX_LINE_CHARACTERS = 20_000;
-
 export interface Provenance {
   model?: string;
   dtype?: string;
@@ -25,20 +27,21 @@ export interface Token {
   logit: number;
 }
 
-export interface NextTokens {
+export interface NextTokens extends Frame {
   kind: "next_tokens";
-  title: string;
-  provenance: Provenance;
   tokens: Token[];
-  foot: string;
 }
 
-export type Result = NextTokens;
-
-/** A result that cannot be drawn; the message is a sentence for the reader. */
-export class Unreadable extends Error {}
-
-type Fields = Record<string, unknown>;
+/** What every kind of result has. */
+export interface Frame {
+  title: string;
+  provenance: Provenance;
+  foot: string;
+}
+export type Lens = Frame & LensData;
+export type Patching = Frame & PatchingData;
+export type Trace = Frame & TraceData;
+export type Result = NextTokens | Lens | Patching | Trace;
 
 /** The result in `data`.  Throws `Unreadable` where `data` is not a result of a kind and version known here. */
 export function readResult(data: unknown): Result {
@@ -50,6 +53,11 @@ export function readResult(data: unknown): Result {
     );
   }
   if (fields.kind === "next_tokens") return readNextTokens(fields);
+  if (fields.kind === "logit_lens") return { ...readFrame(fields, "Logit lens"), ...readLens(fields) };
+  if (fields.kind === "activation_patching") {
+    return { ...readFrame(fields, "Activation patching"), ...readPatching(fields) };
+  }
+  if (fields.kind === "causal_trace") return { ...readFrame(fields, "Causal trace"), ...readTrace(fields) };
   throw new Unreadable(
     `This viewer does not know the kind of result ${named(fields.kind)}: open it with a newer workbench.`,
   );
@@ -62,9 +70,15 @@ function readNextTokens(fields: Fields): NextTokens {
   }
   return {
     kind: "next_tokens",
-    title: line(fields, "title") ?? "Next token",
-    provenance: readProvenance(fields.provenance ?? {}),
+    ...readFrame(fields, "Next token"),
     tokens: tokens.map(readToken),
+  };
+}
+
+function readFrame(fields: Fields, title: string): Frame {
+  return {
+    title: line(fields, "title") ?? title,
+    provenance: readProvenance(fields.provenance ?? {}),
     foot: line(fields, "foot") ?? "",
   };
 }
@@ -101,22 +115,6 @@ function readToken(data: unknown, index: number): Token {
     probability: Math.min(probability, 1),
     logit: finite(fields.logit, index, "logit"),
   };
-}
-
-function record(data: unknown, what: string): Fields {
-  if (typeof data !== "object" || data === null || Array.isArray(data)) {
-    throw new Unreadable(`This result cannot be drawn: ${what.toLowerCase()} is not an object.`);
-  }
-  return data as Fields;
-}
-
-function line(fields: Fields, name: string): string | undefined {
-  const value = fields[name];
-  if (value === undefined || value === null) return undefined;
-  if (typeof value !== "string" || value.length > MAX_LINE_CHARACTERS) {
-    throw new Unreadable(`This result cannot be drawn: its ${name} is not a short text.`);
-  }
-  return value;
 }
 
 function finite(value: unknown, index: number, name: string): number {

@@ -3,6 +3,8 @@
 // Colours come from JupyterLab's variables where it has them, so a theme change recolours at once; elsewhere from the
 // reader's preference.  One sequential blue; its weakest step keeps 3:1 to the ground, all text keeps 4.5:1.
 
+import { scaleRules } from "./scale.ts";
+
 const LIGHT = `
   --edif-ground: var(--jp-layout-color1, #ffffff);
   --edif-quiet: var(--jp-layout-color2, #eef1f5);
@@ -11,7 +13,8 @@ const LIGHT = `
   --edif-muted: #5b6270;
   --edif-weak: #6f8fca;
   --edif-strong: #172a63;
-  --edif-accent: #2350a9;`;
+  --edif-accent: #2350a9;
+  --edif-orange: #b3590f;`;
 
 const DARK = `
   --edif-ground: var(--jp-layout-color1, #181b21);
@@ -21,7 +24,8 @@ const DARK = `
   --edif-muted: #a9b0bd;
   --edif-weak: #4a7cd0;
   --edif-strong: #c4dcff;
-  --edif-accent: #6ea8ff;`;
+  --edif-accent: #6ea8ff;
+  --edif-orange: #ff9d3c;`;
 
 export const STYLE = `
 .edif-card {${LIGHT}
@@ -37,8 +41,13 @@ export const STYLE = `
   print-color-adjust: exact;
 }
 [data-jp-theme-light="false"] .edif-card {${DARK}}
-@media (prefers-color-scheme: dark) { body:not([data-jp-theme-light]) .edif-card {${DARK}} }
-.edif-card :is(header, footer, table, tr, th, td, p, pre, button, kbd, summary) {
+${scaleRules("light", ".edif-card")}
+${scaleRules("dark", '[data-jp-theme-light="false"] .edif-card')}
+@media (prefers-color-scheme: dark) {
+body:not([data-jp-theme-light]) .edif-card {${DARK}}
+${scaleRules("dark", "body:not([data-jp-theme-light]) .edif-card")}
+}
+.edif-card :is(header, footer, aside, dl, dt, dd, ul, li, caption, table, tr, th, td, p, pre, button, kbd, summary) {
   margin: 0; padding: 0; border: 0; background: none; color: inherit; font: inherit; text-align: left;
 }
 .edif-card .edif-head { display: flex; flex-wrap: wrap; gap: 8px; justify-content: space-between; align-items: flex-start; }
@@ -83,9 +92,80 @@ export const STYLE = `
   display: flex; flex-wrap: wrap; align-items: baseline; gap: 2px 12px; padding-top: 8px; border-top: 1px solid var(--edif-line);
   font-size: 11px; color: var(--edif-muted); overflow-wrap: anywhere;
 }
-.edif-card kbd { padding: 0 4px; border: 1px solid var(--edif-line); border-radius: 3px; font-size: 10px; }
+.edif-card kbd { padding: 0 4px; font-family: inherit; border: 1px solid var(--edif-line); border-radius: 3px; font-size: 10px; }
 .edif-card summary { color: var(--edif-muted); cursor: pointer; }
 .edif-card pre { max-height: 320px; overflow: auto; white-space: pre-wrap; overflow-wrap: anywhere; font: 12px/1.4 var(--jp-code-font-family, ui-monospace, monospace); }
 .edif-problem p { margin-bottom: 8px; }
+.edif-card.edif-wide { max-width: 1080px; }
+.edif-card.edif-wide .edif-names { flex-basis: 420px; }
+.edif-card [hidden] { display: none !important; }
+.edif-card .edif-controls { display: flex; flex-wrap: wrap; gap: 8px; justify-content: flex-end; }
+.edif-card .edif-choice {
+  max-width: 240px; padding: 2px 4px; border: 1px solid var(--edif-line); border-radius: 4px; background: var(--edif-ground); color: var(--edif-text); font: inherit; font-size: 12px;
+}
+.edif-card .edif-split { display: flex; flex-wrap: wrap; gap: 16px; overflow: visible; }
+.edif-card .edif-main { flex: 1 1 420px; min-width: 0; }
+.edif-card .edif-scroll, .edif-card .edif-words { overflow: auto; max-height: 640px; padding: 0 2px 2px 0; }
+.edif-card .edif-words { flex: 1 1 100%; }
+.edif-card .edif-panel { flex: 0 0 248px; min-height: 400px; padding-left: 16px; border-left: 1px solid var(--edif-line); font-size: 12px; }
+.edif-card .edif-main:has(.edif-map) + .edif-panel { min-height: 232px; }
+.edif-card .edif-grid { width: max-content; min-width: 100%; border-collapse: separate; border-spacing: 1px; font: 12px/20px var(--jp-code-font-family, ui-monospace, monospace); }
+.edif-card .edif-grid :is(th, td) { text-align: center; white-space: pre; }
+.edif-card .edif-grid tr, .edif-card .edif-grid tr:is(:hover, :nth-child(even)) { background: none; }
+.edif-card .edif-grid th { color: var(--edif-muted); font-weight: 400; unicode-bidi: isolate; }
+.edif-card .edif-grid thead { position: sticky; top: 0; background: var(--edif-ground); z-index: 2; }
+.edif-card .edif-grid thead th { padding: 0 6px; }
+.edif-card .edif-grid .edif-layer {
+  width: 1px; padding: 0 8px 0 0; position: sticky; left: 0; background: var(--edif-ground); text-align: right; font-family: system-ui, sans-serif; font-size: 11px; z-index: 1;
+}
+.edif-card .edif-grid td[data-column] { padding: 0 6px; border-radius: 2px; cursor: default; unicode-bidi: isolate; }
+.edif-card .edif-grid td[data-step=""] { color: var(--edif-text); background: repeating-linear-gradient(135deg, var(--edif-line) 0 1px, transparent 1px 5px); }
+.edif-card .edif-grid .edif-final { font-weight: 700; }
+.edif-card .edif-grid .edif-pinned { box-shadow: inset 0 0 0 2px var(--edif-orange); }
+.edif-card .edif-grid td[data-column]:is(:hover, :focus-visible) { outline: 2px solid var(--edif-accent); outline-offset: 0; }
+.edif-card .edif-main:has(.edif-map) { flex: 0 1 auto; }
+.edif-card .edif-map { width: auto; min-width: 0; margin-right: 32px; }
+.edif-card .edif-map td[data-column] { width: 26px; min-width: 26px; height: 11px; padding: 0; line-height: 0; }
+.edif-card .edif-map thead .edif-column { position: relative; padding: 0; vertical-align: bottom; }
+.edif-card .edif-map thead .edif-column span {
+  position: absolute; left: 13px; bottom: 2px; transform: rotate(-45deg); transform-origin: left bottom; line-height: 12px;
+}
+.edif-card .edif-map thead .edif-layer { vertical-align: bottom; }
+.edif-card .edif-map tbody .edif-layer { line-height: 0; height: 11px; overflow: visible; }
+.edif-card .edif-map .edif-quiet { color: transparent; }
+.edif-card .edif-map .edif-marked { color: var(--edif-orange); font-weight: 700; }
+.edif-card .edif-fold td { font: 11px/13px system-ui, sans-serif; color: var(--edif-muted); }
+.edif-card .edif-fold :is(.edif-band, .edif-gap) { background: var(--edif-quiet); border-radius: 2px; }
+.edif-card .edif-fold .edif-band { cursor: pointer; }
+.edif-card .edif-fold .edif-band:hover { color: var(--edif-text); }
+.edif-card .edif-steps { display: inline-flex; width: 128px; height: 8px; border-radius: 2px; overflow: hidden; }
+.edif-card .edif-steps span { flex: 1; }
+.edif-card .edif-chip { padding: 0 6px; border: 1px solid var(--edif-orange); border-radius: 3px; color: var(--edif-text); cursor: pointer; }
+.edif-card .edif-heading { margin: 12px 0 4px; font-weight: 600; overflow-wrap: anywhere; }
+.edif-card .edif-heading:first-child { margin-top: 0; }
+.edif-card .edif-bars { list-style: none; }
+.edif-card .edif-bars li { display: grid; grid-template-columns: minmax(72px, auto) 1fr auto; gap: 8px; align-items: center; }
+.edif-card .edif-word { font: 12px/20px var(--jp-code-font-family, ui-monospace, monospace); overflow-wrap: anywhere; unicode-bidi: isolate; }
+.edif-card .edif-bar span { display: block; min-width: 2px; height: 5px; border-radius: 3px; background: var(--edif-accent); }
+.edif-card .edif-number { color: var(--edif-muted); font-variant-numeric: tabular-nums; }
+.edif-card .edif-pairs { display: grid; grid-template-columns: 1fr auto; gap: 0 12px; margin-top: 4px; }
+.edif-card .edif-pairs :is(dt, dd) { float: none; width: auto; display: block; }
+.edif-card .edif-pairs dt { color: var(--edif-muted); overflow-wrap: anywhere; }
+.edif-card .edif-pairs dd { text-align: right; font-variant-numeric: tabular-nums; }
+.edif-card .edif-note { margin-top: 4px; color: var(--edif-muted); font-size: 11px; }
+.edif-card .edif-panel svg { display: block; max-width: 100%; overflow: visible; }
+.edif-card .edif-panel svg text { font: 10px system-ui, sans-serif; fill: var(--edif-muted); }
+.edif-card .edif-axis { stroke: var(--edif-line); fill: none; }
+.edif-card .edif-most { stroke: var(--edif-line); stroke-dasharray: 2 2; fill: none; }
+.edif-card .edif-path { fill: none; stroke-width: 1.5; }
+.edif-card path.edif-blue { stroke: var(--edif-accent); }
+.edif-card path.edif-orange { stroke: var(--edif-orange); }
+.edif-card circle.edif-blue { fill: var(--edif-accent); }
+.edif-card circle.edif-orange { fill: var(--edif-orange); }
+.edif-card .edif-plain { border-collapse: collapse; font-size: 12px; }
+.edif-card .edif-plain :is(th, td) { padding: 2px 12px 2px 0; white-space: pre; border-bottom: 1px solid var(--edif-line); font-variant-numeric: tabular-nums; }
+.edif-card .edif-plain th { color: var(--edif-muted); }
+.edif-card .edif-plain caption { padding-bottom: 4px; color: var(--edif-muted); }
+.edif-card .edif-live { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 @media print { .edif-card { break-inside: avoid; } .edif-card .edif-segments { display: none; } }
 `;

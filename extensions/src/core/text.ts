@@ -31,3 +31,10 @@ export function probabilityFigure(probability: number): string {
 export function logitFigure(logit: number): string {
   return (Math.abs(logit) < 1e6 ? logit.toFixed(2) : logit.toExponential(2)).replaceAll("-", "−");
 }
+
+/** An effect with its sign and three decimals, or in powers of ten where three decimals would show nothing. */
+export function signedFigure(value: number): string {
+  const size = Math.abs(value);
+  const text = size !== 0 && (size < 0.0005 || size >= 1e6) ? size.toExponential(1) : size.toFixed(3);
+  return `${value < 0 ? "−" : size === 0 ? "" : "+"}${text.replace("-", "−")}`;
+}

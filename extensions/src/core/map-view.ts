@@ -1,0 +1,235 @@
+// Draws a map of effects: layers upwards × columns, switches for what is shown, figures beside it.  The methods say what
+// a map holds, this draws it.  Called by patching-view.ts and trace-view.ts.
+import { card, press, provenanceLine, segments } from "./card.ts";
+import { element } from "./dom.ts";
+import { Grid, type GridSpec } from "./grid.ts";
+import { arrange, choice, heading, pairs, plainTable } from "./parts.ts";
+import type { Frame } from "./result.ts";
+import { visibleLine } from "./text.ts";
+
+/** What is chosen: of the list, and of each switch, by number. */
+export interface Chosen {
+  sheet: number;
+  switches: number[];
+  /** Of the places of a map that is of one place alone; -1 for the last. */
+  place: number;
+}
+
+/** One map, of what is chosen. */
+export interface Sheet {
+  columns: GridSpec["columns"];
+  /** Places to choose from, where a map is of one alone. */
+  places?: string[];
+  /** Line under the title: where the map is from. */
+  origin: string;
+  /** Words for the map's figures, in the table and for screen readers. */
+  meaning: string;
+  value: (layer: number, column: number) => number;
+  step: (value: number) => string;
+  figure: (value: number) => string;
+  /** Why there is no figure. */
+  missing: (column: number) => string;
+  /** What holds for the whole map. */
+  about: () => Node[];
+  /** Name and figures of a cell. */
+  detail: (layer: number, column: number) => { name: string; figures: [string, string][] };
+  legend: () => Node[];
+}
+
+export interface MapSpec {
+  result: Frame;
+  layers: number[];
+  /** The list to choose maps from: pairs or facts. */
+  list: { label: string; names: string[] };
+  /** Those with one name are not shown; the key `m` goes through the last one with more. */
+  switches: { label: string; names: string[] }[];
+  sheet: (chosen: Chosen) => Sheet;
+}
+
+const KEYS: [string, string][] = [
+  ["←↑→↓", "move"],
+  ["Enter", "pin"],
+  ["m", "next map"],
+  ["t", "table"],
+];
+/** Of more layers than this every fifth is named. */
+const NAMED = 16;
+
+export function drawMap(spec: MapSpec): HTMLElement {
+  return new MapView(spec).node;
+}
+
+class MapView {
+  readonly node: HTMLElement;
+  readonly #spec: MapSpec;
+  readonly #card: ReturnType<typeof card>;
+  readonly #frame: ReturnType<typeof arrange>;
+  readonly #groups: (HTMLElement | undefined)[];
+  readonly #chosen: Chosen;
+  readonly #places: HTMLSelectElement;
+  #pinned: [number, number] | undefined;
+  #sheet: Sheet;
+  #grid: Grid;
+
+  constructor(spec: MapSpec) {
+    this.#spec = spec;
+    this.#chosen = { sheet: 0, switches: spec.switches.map(() => 0), place: -1 };
+    this.#card = card(spec.result.title, spec.result.provenance, KEYS, spec.result.foot);
+    this.node = this.#card.node;
+    const { controls } = this.#card;
+    if (spec.list.names.length > 1) {
+      controls.append(choice(spec.list.label, spec.list.names.map(visibleLine), (at) => this.#turn(at)));
+    }
+    this.#places = choice("position", [], (at) => {
+      this.#chosen.place = at;
+      this.#show(false);
+    });
+    controls.append(this.#places);
+    this.#groups = spec.switches.map(({ label, names }, n) => {
+      if (names.length < 2) return undefined;
+      return segments(label, names, (name) => this.#choose(n, names.indexOf(name)));
+    });
+    controls.append(...this.#groups.filter((group) => group !== undefined));
+    this.#sheet = spec.sheet(this.#chosen);
+    this.#grid = this.#draw();
+    this.#frame = arrange(
+      this.#card,
+      () => this.#grid,
+      () => this.#table(),
+      { m: () => this.#next() },
+    );
+    this.#show(true);
+  }
+
+  #turn(at: number): void {
+    this.#chosen.sheet = at;
+    this.#chosen.place = -1;
+    this.#show(true);
+  }
+
+  #choose(n: number, at: number): void {
+    this.#chosen.switches[n] = at;
+    this.#show(false);
+    this.#frame.say(`${this.#spec.switches[n]?.label}: ${this.#spec.switches[n]?.names[at]}`);
+  }
+
+  #next(): void {
+    const n = this.#groups.map((group) => group !== undefined).lastIndexOf(true);
+    const count = this.#spec.switches[n]?.names.length ?? 0;
+    if (count > 0) this.#choose(n, ((this.#chosen.switches[n] as number) + 1) % count);
+  }
+
+  /** Draws what is chosen; in the same cells where the columns are the same ones, so the keyboard stays where it is. */
+  #show(anew: boolean): void {
+    const before = this.#sheet.columns;
+    this.#sheet = this.#spec.sheet(this.#chosen);
+    const { columns, origin } = this.#sheet;
+    const same = columns.length === before.length && columns.every(({ text }, n) => text === before[n]?.text);
+    const focused = this.#grid.node.contains(document.activeElement);
+    if (anew || !same) {
+      this.#pinned = undefined;
+      this.#grid = this.#draw();
+    } else this.#grid.repaint();
+    this.#press();
+    this.#card.origin.textContent = [provenanceLine(this.#spec.result.provenance), origin].join(" · ");
+    this.#frame.legend.replaceChildren(...this.#sheet.legend());
+    this.#grid.node.setAttribute(
+      "aria-label",
+      `${visibleLine(this.#spec.result.title)}: ${this.#sheet.meaning}`,
+    );
+    this.#look(...this.#grid.spot);
+    this.#frame.place();
+    if (focused && !same) this.#grid.focus();
+  }
+
+  /** Switches and the list of places, as they are chosen. */
+  #press(): void {
+    for (const [n, group] of this.#groups.entries()) {
+      if (group !== undefined)
+        press(group, this.#spec.switches[n]?.names[this.#chosen.switches[n] as number] ?? "");
+    }
+    const names = this.#sheet.places ?? [];
+    this.#places.hidden = names.length < 2;
+    this.#places.replaceChildren(...names.map((text) => element("option", { text })));
+    this.#places.selectedIndex = this.#chosen.place < 0 ? names.length - 1 : this.#chosen.place;
+  }
+
+  #draw(): Grid {
+    const { layers, result } = this.#spec;
+    const [top] = this.#strongest();
+    return new Grid({
+      label: visibleLine(result.title),
+      columns: this.#sheet.columns,
+      tilted: true,
+      rows: () =>
+        layers
+          .map((name, layer) => ({
+            layer,
+            name: String(name),
+            quiet: layers.length > NAMED && name % 5 !== 0 && layer < layers.length - 1,
+          }))
+          .reverse(),
+      cell: (layer, column) => this.#cell(layer, column),
+      look: (layer, column) => this.#look(layer, column),
+      pick: (layer, column) => this.#pin(layer, column),
+      start: top,
+    });
+  }
+
+  /** The cell with the largest figure: what is looked at first. */
+  #strongest(): [[number, number], number] {
+    let [found, most]: [[number, number], number] = [[this.#spec.layers.length - 1, 0], 0];
+    for (const layer of this.#spec.layers.keys()) {
+      for (const column of this.#sheet.columns.keys()) {
+        const size = Math.abs(this.#sheet.value(layer, column));
+        if (size > most) [found, most] = [[layer, column], size];
+      }
+    }
+    return [found, most];
+  }
+
+  #cell(layer: number, column: number): ReturnType<GridSpec["cell"]> {
+    const value = this.#sheet.value(layer, column);
+    const figure = Number.isNaN(value) ? this.#sheet.missing(column) : this.#sheet.figure(value);
+    const name = this.#sheet.columns[column]?.text;
+    const pinned = this.#pinned?.[0] === layer && this.#pinned[1] === column;
+    return {
+      text: "",
+      step: this.#sheet.step(value),
+      label: `${name}, layer ${this.#spec.layers[layer]}, ${figure}${pinned ? ", pinned" : ""}`,
+      pinned,
+    };
+  }
+
+  /** Figures of the cell, and of the pinned one below to compare it with. */
+  #look(layer: number, column: number): void {
+    const nodes = this.#sheet.about();
+    const detail = (before: string, [at, where]: [number, number]) => {
+      const { name, figures } = this.#sheet.detail(at, where);
+      nodes.push(heading(before + name), pairs(figures));
+    };
+    detail("", [layer, column]);
+    if (this.#pinned !== undefined) detail("pinned: ", this.#pinned);
+    this.#frame.panel.replaceChildren(...nodes);
+  }
+
+  #pin(layer: number, column: number): void {
+    const held = this.#pinned?.[0] === layer && this.#pinned[1] === column;
+    this.#pinned = held ? undefined : [layer, column];
+    this.#grid.repaint();
+    this.#look(layer, column);
+    this.#frame.say(held ? "pin taken away" : "pinned");
+  }
+
+  #table(): HTMLTableElement {
+    const { columns, value, figure, meaning } = this.#sheet;
+    const rows = this.#spec.layers.map((name, layer) => [
+      String(name),
+      ...columns.map((_, column) => {
+        const found = value(layer, column);
+        return Number.isNaN(found) ? "–" : figure(found);
+      }),
+    ]);
+    return plainTable(meaning, ["layer", ...columns.map(({ text }) => text)], rows.reverse());
+  }
+}

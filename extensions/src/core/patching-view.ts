@@ -1,0 +1,200 @@
+// Draws activation patching: effects on a scale about zero, by site, direction and metric.  Called by draw.ts.
+import { element } from "./dom.ts";
+import { type Chosen, drawMap, type Sheet } from "./map-view.ts";
+import type { PatchRun, Site } from "./maps-result.ts";
+import { heading, legendOf, pairs } from "./parts.ts";
+import type { Patching } from "./result.ts";
+import { DIVERGING, diverging } from "./scale.ts";
+import { probabilityFigure, signedFigure, visibleLine, visibleToken } from "./text.ts";
+
+const MEANS: Record<string, string> = {
+  denoise: "Clean into corrupt: what is sufficient.",
+  noise: "Corrupt into clean: what is necessary.",
+};
+
+export function drawPatching(result: Patching): HTMLElement {
+  const { sites, directions, metrics, mean, together } = result;
+  const listed = result.pairs.map(({ clean, corrupt }, n) => `${n + 1}: ${clean} / ${corrupt}`);
+  return drawMap({
+    result,
+    layers: result.layers,
+    list: { label: "pair", names: mean === undefined ? listed : ["mean of all pairs", ...listed] },
+    switches: [
+      { label: "direction", names: directions },
+      { label: "metric", names: metrics.map((name) => name.replaceAll("_", " ")) },
+      { label: "site", names: sites.map(({ name }) => name.replaceAll("_", " ")) },
+    ],
+    sheet: (chosen) => {
+      const pair = chosen.sheet - (mean === undefined ? 0 : 1);
+      return pair < 0 ? meanSheet(result, chosen) : pairSheet(result, chosen, pair, together);
+    },
+  });
+}
+
+interface Picked {
+  direction: number;
+  metric: number;
+  site: Site;
+}
+
+function picked(result: Patching, { switches: [direction = 0, metric = 0, site = 0] }: Chosen): Picked {
+  return { direction, metric, site: result.sites[site] as Site };
+}
+
+/** Where the figures of a map stand: its columns are positions; of a site with several parts, those at one position. */
+function places(
+  result: Patching,
+  { metric, site }: Picked,
+  positions: number,
+  place: number,
+): { index: (layer: number, column: number) => number; position: (column: number) => number } {
+  const chosen = place < 0 || place >= positions ? positions - 1 : place;
+  const position = (column: number) => (site.part === undefined ? column : chosen);
+  const part = (column: number) => (site.part === undefined ? 0 : column);
+  const index = (layer: number, column: number) =>
+    ((metric * result.layers.length + layer) * positions + position(column)) * site.parts + part(column);
+  return { index, position };
+}
+
+function pairSheet(result: Patching, chosen: Chosen, at: number, together: boolean): Sheet {
+  const pick = picked(result, chosen);
+  const pair = result.pairs[at] as Patching["pairs"][number];
+  const run = pair.runs[pick.direction] as PatchRun;
+  const { site, metric, direction } = pick;
+  const { index, position } = places(result, pick, run.tokens.length, chosen.place);
+  const raw = (layer: number, column: number) => run.values[site.name]?.[index(layer, column)] ?? Number.NaN;
+  const [clean, corrupt] = [run.clean[metric] as number, run.corrupt[metric] as number];
+  const effect = (value: number) =>
+    run.defined[metric] ? (value - corrupt) / (clean - corrupt) : Number.NaN;
+  const value = (layer: number, column: number) => effect(raw(layer, column));
+  const name = (token: number) => (token < 0 ? "–" : visibleToken(result.words.texts[token] as string));
+  const heads = run.tokens.map((token, at) => ({
+    text: together ? "all positions" : name(token),
+    marked: !together && run.differs.has(at),
+  }));
+  const way = result.directions[direction] as string;
+  const asked = `${name(pair.answer[0])}, against ${name(pair.answer[1])}`;
+  const origin = [
+    pair.bos === undefined ? "" : pair.bos ? "BOS" : "no BOS",
+    `clean “${visibleLine(pair.clean)}” → ${name(pair.answer[0])}`,
+    `corrupt “${visibleLine(pair.corrupt)}” → ${name(pair.answer[1])}`,
+  ];
+  const words = (result.metrics[metric] as string).replaceAll("_", " ");
+  const undefinedHere = "undefined: clean and corrupt run hardly differ";
+  const missing = (column: number) => {
+    if (!run.defined[metric]) return undefinedHere;
+    return together || run.aligned.has(position(column))
+      ? "was not asked for"
+      : "not aligned: no counterpart in the other prompt";
+  };
+  return finish(result, pick, {
+    heads,
+    origin: origin.filter((part) => part !== "").join(" · "),
+    value,
+    missing,
+    about: () => [
+      heading("Baselines"),
+      pairs([
+        [`clean, ${words}`, plainFigure(words, clean)],
+        [`corrupt, ${words}`, plainFigure(words, corrupt)],
+      ]),
+      element("p", {
+        class: "edif-note",
+        text: run.defined[metric]
+          ? `0 = corrupt, 1 = clean. Colour is symmetric about 0. ${MEANS[way] ?? ""} Answer ${asked}.`
+          : `The effect is ${undefinedHere} in this metric.`,
+      }),
+    ],
+    detail: (layer, column) => ({
+      name: spot(result, site, heads, position(column), layer, column),
+      figures: [
+        ["effect", known(value(layer, column), missing(column))],
+        [words, plainFigure(words, raw(layer, column))],
+      ],
+    }),
+  });
+}
+
+function meanSheet(result: Patching, chosen: Chosen): Sheet {
+  const pick = picked(result, chosen);
+  const run = (result.mean as NonNullable<Patching["mean"]>)[pick.direction] as NonNullable<
+    Patching["mean"]
+  >[number];
+  const { index, position } = places(result, pick, run.positions, chosen.place);
+  const of = (held: Record<string, number[]>) => (layer: number, column: number) =>
+    held[pick.site.name]?.[index(layer, column)] ?? Number.NaN;
+  const [value, low, high] = [of(run.mean), of(run.low), of(run.high)];
+  const heads = Array.from({ length: run.positions }, (_, at) => ({ text: `position ${at}`, marked: false }));
+  const missing = () => "no pair has a value here";
+  return finish(result, pick, {
+    heads,
+    origin: "mean over pairs",
+    value,
+    missing,
+    about: () => [
+      heading("Mean over pairs"),
+      element("p", {
+        class: "edif-note",
+        text: "0 = corrupt, 1 = clean; interval of 95 %, by resampling pairs.",
+      }),
+    ],
+    detail: (layer, column) => ({
+      name: spot(result, pick.site, heads, position(column), layer, column),
+      figures: [
+        ["mean effect", known(value(layer, column), missing())],
+        ["from", known(low(layer, column), "–")],
+        ["to", known(high(layer, column), "–")],
+      ],
+    }),
+  });
+}
+
+/** The parts of a map that one pair and the mean over pairs do not have in common; `heads` are the positions. */
+type Own = Pick<Sheet, "origin" | "value" | "missing" | "about" | "detail"> & { heads: Sheet["columns"] };
+
+function finish(result: Patching, { metric, site, direction }: Picked, { heads, ...own }: Own): Sheet {
+  const columns = site.part === undefined ? heads : parts(site);
+  let extent = 0;
+  for (const layer of result.layers.keys()) {
+    for (const column of columns.keys()) extent = Math.max(extent, Math.abs(own.value(layer, column)) || 0);
+  }
+  const [words, where] = [result.metrics[metric] ?? "", site.name].map((name) => name.replaceAll("_", " "));
+  const meaning = `effect on ${words}, ${where}, ${result.directions[direction]}`;
+  return {
+    ...own,
+    columns,
+    places: site.part === undefined ? [] : heads.map(({ text }, at) => `${at} ${text}`),
+    meaning,
+    step: (found) => diverging(found, extent || 1),
+    figure: signedFigure,
+    legend: () => legendOf(DIVERGING, signedFigure(-(extent || 1)), signedFigure(extent || 1), meaning),
+  };
+}
+
+function parts({ part, parts: count }: Site): Sheet["columns"] {
+  return Array.from({ length: count }, (_, n) => ({ text: `${part} ${n}` }));
+}
+
+/** A cell in words: position, head where there are several, layer. */
+function spot(
+  { layers }: Patching,
+  { part }: Site,
+  heads: Sheet["columns"],
+  position: number,
+  layer: number,
+  column: number,
+): string {
+  const head = part === undefined ? "" : ` · ${part} ${column}`;
+  return `${heads[position]?.text}${head} · layer ${layers[layer]}`;
+}
+
+/** The metric itself, as it is read. */
+function plainFigure(metric: string, value: number): string {
+  if (Number.isNaN(value)) return "–";
+  if (metric === "rank") return value.toLocaleString("en");
+  return metric === "probability" || metric === "kl" ? probabilityFigure(value) : signedFigure(value);
+}
+
+function known(value: number, otherwise: string): string {
+  return Number.isNaN(value) ? otherwise : signedFigure(value);
+}
