@@ -1,18 +1,26 @@
 """``edif bench trace``: a warm remote trace against the same trace run in one process, and where the time goes.
 
-Runs against the installation that is up.  Local, stock client and eDIF client take turns, so that all three meet the
-same load; figures are medians.  Local and remote run with one torch thread each, on the same machine.
+Runs against the installation that is up.  Local, stock client, eDIF client, and both clients against a server that
+answers at once (``_stub.py``: what a client needs by itself) take turns, so that all meet the same load; figures are
+medians.  Local and remote run with one torch thread each, on the same machine.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import copy
 import json
 import os
+import socket
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,6 +35,8 @@ from edif.remote import EdifBackend
 from edif_backend.jobs import Jobs, open_jobs
 from edif_backend.models.catalogue import DEMO_ID, TINY_ID, Catalogue
 from edif_backend.models.snapshots import prepare
+from edif_backend.objects import open_objects
+from edif_backend.settings import BackendSettings
 from edif_protocol.installation import Installation
 
 PROMPT = "The Eiffel Tower is in the city of"
@@ -75,6 +85,40 @@ def steps(jobs: Jobs, job: str, began: float, ended: float) -> dict[str, float]:
     return {name: value * 1000 for name, value in parts.items()}
 
 
+def result_of(installation: Installation, jobs: Jobs, id: str) -> bytes:
+    """The stored result of a job."""
+    job = jobs.job(id)
+    assert job is not None
+    assert job.result is not None
+    return open_objects(installation.objects_dir, BackendSettings()).read(job.result)
+
+
+@contextlib.contextmanager
+def stub(result: bytes) -> Iterator[str]:
+    """A server that answers every trace with ``result``, in a process of its own; gives its address."""
+    with tempfile.NamedTemporaryFile() as file, socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+        free.close()
+        file.write(result)
+        file.flush()
+        with subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("_stub.py")), str(port), file.name]
+        ) as server:
+            try:
+                _wait_for(port)
+                yield f"http://127.0.0.1:{port}"
+            finally:
+                server.terminate()
+
+
+def _wait_for(port: int) -> None:
+    for _ in range(300):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            return
+        time.sleep(0.1)
+    sys.exit("The stub server did not start.")
+
+
 def measure(installation: Installation, key: str, id: str) -> dict[str, Any]:
     """Figures of one model."""
     entry = Catalogue.load(installation.models_file).find(id)
@@ -86,21 +130,23 @@ def measure(installation: Installation, key: str, id: str) -> dict[str, Any]:
         name: stamped(kind)(remote.to_model_key(), env=remote._remoteable_get_env(), api_key=key)
         for name, kind in {"stock": RemoteBackend, "edif": EdifBackend}.items()
     }
+    once(remote, backends["stock"])
     taken: dict[str, list[float]] = defaultdict(list)
     legs: dict[str, list[float]] = defaultdict(list)
-    for turn in range(WARM_UP + REPEATS[id]):
-        for name, (model, backend) in {
-            "local": (local, None),
-            "stock": (remote, backends["stock"]),
-            "edif": (remote, backends["edif"]),
-        }.items():
-            began, ended = once(model, backend)
-            if turn < WARM_UP:
-                continue
-            taken[name].append((ended - began) * 1000)
-            if name == "edif":
-                for leg, value in steps(jobs, backends["edif"].job, began, ended).items():
-                    legs[leg].append(value)
+    with stub(result_of(installation, jobs, backends["stock"].job)) as url:
+        for name in ("stock", "edif"):
+            backends[f"{name}_at_once"] = copy.copy(backends[name])
+            backends[f"{name}_at_once"].host = url
+            backends[f"{name}_at_once"].ws_host = url.replace("http", "ws", 1)
+        for turn in range(WARM_UP + REPEATS[id]):
+            for name, backend in {"local": None, **backends}.items():
+                began, ended = once(remote if backend else local, backend)
+                if turn < WARM_UP:
+                    continue
+                taken[name].append((ended - began) * 1000)
+                if name == "edif":
+                    for leg, value in steps(jobs, backends["edif"].job, began, ended).items():
+                        legs[leg].append(value)
     jobs.close()
     medians = {name: round(statistics.median(values), 1) for name, values in taken.items()}
     return {
@@ -109,6 +155,7 @@ def measure(installation: Installation, key: str, id: str) -> dict[str, Any]:
         **{f"{name}_ms": value for name, value in medians.items()},
         **{f"{name}_ratio": round(medians[name] / medians["local"], 2) for name in ("stock", "edif")},
         **{f"{name}_added_ms": round(medians[name] - medians["local"], 1) for name in ("stock", "edif")},
+        **{f"{name}_beyond_ms": round(medians[name] - medians[f"{name}_at_once"], 1) for name in ("stock", "edif")},
         "legs_ms": {leg: round(statistics.median(values), 1) for leg, values in legs.items()},
     }
 
@@ -128,7 +175,19 @@ def main() -> None:
         print(json.dumps({"benchmark": "trace", "cores": os.cpu_count(), "models": figures}))
         return
     table = Table("Medians in ms", *(figure["model"] for figure in figures))
-    for name in ("local_ms", "stock_ms", "stock_added_ms", "stock_ratio", "edif_ms", "edif_added_ms", "edif_ratio"):
+    for name in (
+        "local_ms",
+        "stock_ms",
+        "stock_added_ms",
+        "stock_ratio",
+        "edif_ms",
+        "edif_added_ms",
+        "edif_ratio",
+        "stock_at_once_ms",
+        "stock_beyond_ms",
+        "edif_at_once_ms",
+        "edif_beyond_ms",
+    ):
         table.add_row(name, *(str(figure[name]) for figure in figures))
     table.add_section()
     for leg in figures[0]["legs_ms"]:

@@ -27,7 +27,6 @@ import numpy.typing as npt
 from edif_backend.executors.pages import OWN, PRESENT
 
 _Numbers = npt.NDArray[np.int64]
-_Flags = npt.NDArray[np.bool_]
 
 _WORD = 8
 _HEADER = 16  # reference count and type
@@ -61,6 +60,9 @@ class Heap:
         owners, starts, counts, steps = tables.reshape(-1, 4).T
         within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         self._items = _Words(np.repeat(owners, counts), np.repeat(starts, counts) + within * np.repeat(steps, counts))
+        # Runs of pages close to each other, to be looked up in one reading.
+        pages = np.union1d(self._words.pages, self._items.pages)
+        self._runs = np.split(pages, np.flatnonzero(np.diff(pages) > _NEAR_PAGES) + 1)
 
     @classmethod
     def of(cls, objects: list[Any]) -> Heap:
@@ -89,7 +91,9 @@ class Heap:
                 heap._put_back_later([number for number, thing in enumerate(objects) if id(thing) in caches])
                 gc.freeze()  # the next round goes through what is new alone
                 rehearse()
-                changed = heap._settle()
+                heap.let_go()
+                heap._put_back()
+                changed = heap._changed()
                 if not changed:
                     return heap
                 for thing in (objects[number] for number in changed):
@@ -100,12 +104,10 @@ class Heap:
             gc.enable()
         raise NotImplementedError(f"jobs keep changing {heap._names(changed)}")
 
-    def _settle(self) -> list[int]:
-        """Put back, let go of what the job has left, put back what changed with that; gives what is not as it was."""
+    def let_go(self) -> None:
+        """Put caches back and let go of what the job has left."""
         self._put_back()
         gc.collect()
-        self._put_back()
-        return self._changed()
 
     def _put_back(self) -> None:
         for restore, thing, before in self._caches.values():
@@ -125,7 +127,7 @@ class Heap:
         moved = [number for number in self._changed(pagemap) if type(self._objects[number]) in (list, set)]
         if moved:
             self._put_back_later(moved)
-        self._words.note_again(pagemap)
+        self._words.note_again(self._own_pages(pagemap))
         # All as of one moment: what is put back together must belong together.
         self._caches = {i: (restore, thing, thing.copy()) for i, (restore, thing, _) in self._caches.items()}
 
@@ -133,7 +135,17 @@ class Heap:
         def minded(numbers: list[int]) -> list[int]:
             return [number for number in numbers if number not in self._caches]
 
-        return minded(self._words.changed(pagemap)) or minded(self._items.changed(pagemap))
+        own = None if pagemap is None else self._own_pages(pagemap)
+        return minded(self._words.changed(own)) or minded(self._items.changed(own))
+
+    def _own_pages(self, pagemap: BinaryIO) -> _Numbers:
+        """The pages that this process no longer shares with the zygote; nothing was written to all others."""
+        found = []
+        for run in self._runs:
+            pagemap.seek(int(run[0]) * _WORD)
+            entries = np.frombuffer(pagemap.read((int(run[-1] - run[0]) + 1) * _WORD), np.uint64)
+            found.append(run[(entries[run - run[0]] & np.uint64(PRESENT | OWN)) != np.uint64(PRESENT)])
+        return np.concatenate(found)
 
     def _put_back_later(self, numbers: list[int]) -> None:
         strange = [number for number in numbers if type(self._objects[number]) not in _RESTORERS]
@@ -156,42 +168,26 @@ class _Words:
         order = np.argsort(places)
         self._owners, self._places = owners[order], places[order]
         self._before = _memory[self._places]
-        self._pages, self._starts = np.unique((self._places + 1) // _PAGE_WORDS, return_index=True)
+        self.pages, self._starts = np.unique((self._places + 1) // _PAGE_WORDS, return_index=True)
         self._counts = np.diff(self._starts, append=len(self._places))
-        # Runs of pages close to each other, to be looked up in one reading.
-        self._runs = np.split(self._pages, np.flatnonzero(np.diff(self._pages) > _NEAR_PAGES) + 1)
 
-    def changed(self, pagemap: BinaryIO | None) -> list[int]:
-        """The objects whose words are not what they were."""
-        if pagemap is None:
-            differing = np.flatnonzero(_memory[self._places] != self._before)
-        else:
-            differing = self._differing(pagemap)
-        return [int(number) for number in np.unique(self._owners[differing])]
+    def changed(self, own: _Numbers | None) -> list[int]:
+        """The objects whose words on the pages ``own`` (None: on all) are not what they were."""
+        return [int(number) for number in np.unique(self._owners[self._differing(own)])]
 
-    def note_again(self, pagemap: BinaryIO) -> None:
+    def note_again(self, own: _Numbers) -> None:
         """Take the words as they are now for what they were."""
-        differing = self._differing(pagemap)
+        differing = self._differing(own)
         self._before[differing] = _memory[self._places[differing]]
 
-    def _differing(self, pagemap: BinaryIO) -> _Numbers:
-        own = ~self._still_shared(pagemap)
-        starts, counts = self._starts[own], self._counts[own]
+    def _differing(self, own: _Numbers | None) -> _Numbers:
+        if own is None:
+            return np.flatnonzero(_memory[self._places] != self._before)
+        at = np.flatnonzero(np.isin(self.pages, own, assume_unique=True))
+        starts, counts = self._starts[at], self._counts[at]
         chosen = np.arange(counts.sum()) + np.repeat(starts - np.cumsum(counts) + counts, counts)
         differing: _Numbers = chosen[_memory[self._places[chosen]] != self._before[chosen]]
         return differing
-
-    def _still_shared(self, pagemap: BinaryIO) -> _Flags:
-        """Which pages this process still has in common with the zygote: nothing was written there."""
-        found = []
-        for run in self._runs:
-            if len(run):
-                pagemap.seek(int(run[0]) * _WORD)
-                entries = np.frombuffer(pagemap.read((int(run[-1] - run[0]) + 1) * _WORD), np.uint64)
-                found.append(entries[run - run[0]])
-        entries = np.concatenate(found) if found else np.empty(0, np.uint64)
-        shared: _Flags = (entries & np.uint64(PRESENT | OWN)) == np.uint64(PRESENT)
-        return shared
 
     def without(self, numbers: list[int]) -> _Words:
         """The words of all other objects."""

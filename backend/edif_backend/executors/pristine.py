@@ -110,10 +110,8 @@ class Pristine:
     def changed(self) -> str:
         """Put caches back, let go what the job has left, and name what has changed; empty when nothing has."""
         heap = self._untouched.heap
+        heap.let_go()
         if found := heap.changed(self._pagemap):
-            return found
-        gc.collect()
-        if found := heap.changed(self._pagemap):  # by what ran when the job's objects went
             return found
         now = dict(self._outside())
         if differing := [name for name, value in self._before.items() if now[name] != value]:
