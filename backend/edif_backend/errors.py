@@ -13,6 +13,7 @@
     │   ├── SessionUnknown         session-unknown          400    no
     │   ├── JobUnknown             job-unknown              404    no
     │   ├── LimitReached           limit-reached            429    no
+    │   ├── KeptUnknown            kept-unknown             404    no
     │   └── NotServing             not-serving              503    no
     ├── JobFailed                                                  the job ended without a result
     │   ├── UserCodeFailed         user-code                -      no
@@ -96,6 +97,13 @@ class JobUnknown(Refused):
     """No such job, or not one of the asking user's."""
 
     code = "job-unknown"
+    http_status = 404
+
+
+class KeptUnknown(Refused):
+    """The asking user keeps nothing by that name."""
+
+    code = "kept-unknown"
     http_status = 404
 
 

@@ -46,6 +46,9 @@ class BackendSettings(TomlSettings):
     objects_access_key: SecretStr = Field(default=SecretStr(""), description="access key of the S3 service")
     objects_secret_key: SecretStr = Field(default=SecretStr(""), description="secret key of the S3 service")
     result_keep_s: float = Field(default=7 * 86400.0, description="how long a result is kept after its job has ended")
+    kept_keep_s: float = Field(
+        default=30 * 86400.0, description="how long a value of edif.keep is kept after it was last used"
+    )
 
     # -- jobs -----------------------------------------------------------------
     database_url: SecretStr = Field(

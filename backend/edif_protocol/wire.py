@@ -27,6 +27,13 @@ ENV_CHARACTERS = 32 * 1024
 #: Scope of JupyterHub that lets a key trace, and nothing else.
 TRACE_SCOPE = "custom:edif:trace"
 
+#: Where the hub's proxy shows the gateway's page, and the page's name among the hub's OAuth clients.
+PAGE_PATH = "/services/edif/"
+PAGE_CLIENT = "service-edif"
+
+#: The hub's page where users get and end keys of their own.
+KEYS_PATH = "/hub/edif-keys"
+
 #: Wrapper classes a model key may name; anything else is not imported, whatever it says.
 MODEL_CLASSES = frozenset({"nnsight.modeling.transformers.TransformersModel"})
 

@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 
 from edif_hub import login, server
+from edif_hub.keys_page import KeysPage
 from edif_hub.settings import HubSettings
 from edif_protocol.installation import Installation
-from edif_protocol.wire import TRACE_SCOPE
+from edif_protocol.wire import KEYS_PATH, PAGE_CLIENT, PAGE_PATH, TRACE_SCOPE
 
 installation = Installation()
 settings = HubSettings()
@@ -30,9 +31,24 @@ c.JupyterHub.cleanup_servers = False
 c.JupyterHub.db_url = f"sqlite:///{installation.hub_dir / 'jupyterhub.sqlite'}"
 c.JupyterHub.cookie_secret_file = str(installation.hub_dir / "cookie_secret")
 c.JupyterHub.template_paths = [str(Path(__file__).parent / "templates")]
-c.JupyterHub.template_vars = {"announcement_login": "Any name will do; the password is the one that edif up named."}
+c.JupyterHub.template_vars = {
+    "announcement_login": "Any name will do; the password is the one that edif up named.",
+    "edif_page": PAGE_PATH,
+    "edif_keys": KEYS_PATH,
+}
+c.JupyterHub.extra_handlers = [
+    (
+        KEYS_PATH.removeprefix("/hub"),
+        KeysPage,
+        {
+            "longest_s": settings.laptop_key_longest_s,
+            "variables": {"NDIF_HOST": installation.url("gateway"), "HF_ENDPOINT": installation.mirror_url},
+        },
+    )
+]
 c.ConfigurableHTTPProxy.should_start = False
 c.ConfigurableHTTPProxy.api_url = installation.url("proxy-api")
+c.ConfigurableHTTPProxy.extra_routes = {PAGE_PATH: installation.url("gateway")}
 c.ConfigurableHTTPProxy.auth_token = installation.secret("proxy-token")
 
 c.JupyterHub.authenticator_class = "shared-password"
@@ -45,9 +61,20 @@ c.Authenticator.username_pattern = login.USERNAME_PATTERN
 
 # Nobody is given a `shares` scope: sharing of servers by their users stays off (GHSA-c4gm-pwx9-9w8j).
 c.JupyterHub.custom_scopes = {TRACE_SCOPE: {"description": "Trace models on the eDIF backend."}}
-c.JupyterHub.services = [{"name": "edif-cli", "api_token": installation.secret("hub-admin-token")}]
+c.JupyterHub.services = [
+    {"name": "edif-cli", "api_token": installation.secret("hub-admin-token")},
+    # Without a url: the hub would wait for one at its start, half a minute while the gateway is down.
+    {
+        "name": "edif",
+        "api_token": installation.secret("page-token"),
+        "oauth_client_id": PAGE_CLIENT,
+        "oauth_redirect_uri": f"{PAGE_PATH}oauth_callback",
+        "oauth_client_allowed_scopes": [TRACE_SCOPE],
+        "oauth_no_confirm": True,
+    },
+]
 c.JupyterHub.load_roles = [
-    {"name": "user", "scopes": ["self", TRACE_SCOPE]},
+    {"name": "user", "scopes": ["self", TRACE_SCOPE, "access:services!service=edif"]},
     {"name": "edif-cli", "scopes": ["admin:users", "tokens"], "services": ["edif-cli"]},
 ]
 c.JupyterHub.token_expires_in_max_seconds = settings.laptop_key_longest_s

@@ -12,10 +12,13 @@ from sqlalchemy.orm import object_session
 
 from edif_protocol.wire import TRACE_SCOPE
 
+#: How the notes of servers' keys begin.
+NOTE_OF_SERVER = "kernels of "
+
 
 def note_of(server_name: str) -> str:
     """The note by which the hub's token page, and :func:`revoke_keys`, know the key of the server ``server_name``."""
-    return f"kernels of server {server_name!r}" if server_name else "kernels of the default server"
+    return NOTE_OF_SERVER + (f"server {server_name!r}" if server_name else "the default server")
 
 
 def mint_key(spawner: Spawner, lifetime_s: int) -> str:

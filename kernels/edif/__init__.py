@@ -1,4 +1,4 @@
-"""What users import: ``edif.models()``, ``edif.jobs()``, ``edif.logit_lens(…)``, ``edif.sweep(…)`` and their kin.
+"""What users import: ``edif.models()``, ``edif.jobs()``, ``edif.keep(…)``, ``edif.logit_lens(…)``, ``edif.sweep(…)``.
 
 Runs in the user's process, in a notebook or on a laptop; imports neither torch nor nnsight by itself: what needs them
 is loaded when it is first asked for.
@@ -10,7 +10,16 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from edif.errors import BackendRefused, BackendUnreachable, EdifError, JobFailed, ModelUnknown, WeightsElsewhere
+from edif.errors import (
+    BackendRefused,
+    BackendUnreachable,
+    EdifError,
+    JobFailed,
+    ModelUnknown,
+    NotKept,
+    WeightsElsewhere,
+)
+from edif.keeping import KeptValue, KeptValues, forget, keep, kept
 from edif.prediction import NextTokens, next_tokens
 from edif.serving import Model, Models, Status, Usage, models, status, usage
 from edif.submitted import Job, Jobs, job, jobs
@@ -42,11 +51,14 @@ __all__ = [
     "Job",
     "JobFailed",
     "Jobs",
+    "KeptValue",
+    "KeptValues",
     "LogitLens",
     "Model",
     "ModelUnknown",
     "Models",
     "NextTokens",
+    "NotKept",
     "Result",
     "Status",
     "SweepResult",
@@ -58,8 +70,11 @@ __all__ = [
     "align",
     "attribution_patching",
     "causal_trace",
+    "forget",
     "job",
     "jobs",
+    "keep",
+    "kept",
     "load",
     "logit_lens",
     "models",

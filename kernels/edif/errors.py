@@ -10,6 +10,7 @@
     ├── JobFailed                the job ended without a result
     │   └── TraceFailed          … while its trace waited for it (edif.remote; also a RemoteError of nnsight)
     ├── SweepStopped             a sweep was interrupted or cancelled; it holds the partial result (edif.interventions)
+    ├── NotKept                  a value is not kept (edif.keep) or not found (edif.kept)
     ├── ModelUnknown             the backend does not serve this model (also an OSError, as transformers raises)
     └── WeightsElsewhere         something would run in this process, and the weights are on the backend
 
@@ -66,6 +67,10 @@ class BackendRefused(EdifError):
 
 class JobFailed(EdifError):
     """The job ended without a result: the traceback of the user's block, or the reason why it was stopped."""
+
+
+class NotKept(EdifError):
+    """A value is not kept, or nothing is kept by that name; the sentence says why."""
 
 
 class ModelUnknown(EdifError, OSError):

@@ -13,8 +13,9 @@ from urllib.parse import quote
 
 from edif.errors import BackendUnreachable, JobFailed
 from edif.serving import ask
-from edif.tables import Table, size, span
+from edif.tables import Table
 from edif_protocol.wire import FINAL_STATES, LOG, State
+from edif_protocol.wording import size, span
 
 #: The gateway holds back its answer so long while there is nothing to tell; less than the patience of `ask`.
 _WAIT_S = 5.0
@@ -34,8 +35,8 @@ class Job:
     took_s: float  #: from then to its last change
     payload_bytes: int
     result_bytes: int
-    position: int | None  #: in the queue, 1 for the next; None where the server does not say
-    eta_s: float | None  #: until it probably starts
+    position: int | None  #: how many jobs start before it; None once it runs, or when it does not start for now
+    starts_in_s: float | None  #: when it is expected to start
 
     @property
     def final(self) -> bool:
@@ -147,8 +148,10 @@ def job(id: str) -> Job:
 
 
 def _state(job: Job) -> str:
-    place = f" · number {job.position}" if job.position else ""
-    return job.state + place + (f", starts in about {span(job.eta_s)}" if job.eta_s else "")
+    if job.final or job.position is None:
+        return job.state
+    place = f" · {job.position} before it" if job.position else " · next"
+    return job.state + place + (f", in about {span(job.starts_in_s)}" if job.starts_in_s else "")
 
 
 def _path(id: str) -> str:
@@ -167,5 +170,5 @@ def _job(record: dict[str, Any]) -> Job:
         payload_bytes=record["payload_bytes"],
         result_bytes=record["result_bytes"],
         position=record.get("position"),
-        eta_s=record.get("eta_s"),
+        starts_in_s=record.get("starts_in_s"),
     )

@@ -25,6 +25,7 @@ from nnsight import TransformersModel
 from nnsight.schema.request import RequestModel
 from tests.escapes import attempts, bombs, files, kernel_calls, neighbours, network
 from tests.escapes.attempts import Attempt, Scene
+from tests.memory_keeper import MemoryKeeper
 
 from edif_backend.errors import ExecutorLost, JobFailed, UserCodeFailed
 from edif_backend.executors import jail
@@ -171,6 +172,7 @@ async def run(
         env={},
         payload=capture.payload,
         sink=sink,
+        keeper=MemoryKeeper(),
         time_limit_s=20,
         started=lambda: None,
         said=lines.append,
@@ -292,6 +294,7 @@ async def test_a_forged_end_gives_nothing_but_ones_own_bytes(pool: ExecutorPool,
         env={},
         payload=capture.payload,
         sink=sink,
+        keeper=MemoryKeeper(),
         time_limit_s=20,
         started=lambda: None,
         said=lambda _: None,

@@ -19,6 +19,7 @@ import torch
 import zstandard
 from nnsight import TransformersModel
 from nnsight.schema.request import RequestModel
+from tests.memory_keeper import MemoryKeeper
 
 from edif_backend.errors import ExecutorLost, ResultTooLarge, TimeLimitReached, UserCodeFailed
 from edif_backend.executors import frames
@@ -73,6 +74,7 @@ class Job:
         self.pool = pool
         self.said: list[str] = []
         self.started = 0
+        self.keeper = MemoryKeeper(1 << 26)
 
     async def run(self, payload: bytes, compress: bool = True, env: dict[str, Any] | None = None) -> dict[str, Any]:
         sink = Sink()
@@ -86,6 +88,7 @@ class Job:
             env=env or {},
             payload=payload,
             sink=sink,
+            keeper=self.keeper,
             time_limit_s=5,
             started=start,
             said=self.said.append,
@@ -260,6 +263,37 @@ async def test_what_kills_one_executor_harms_nobody_else(
     with pytest.raises(error, match=says):
         await answer(pool, model, code)
     assert await answer(pool, model, lambda: 42) == 42
+
+
+async def test_values_are_kept_and_used_through_the_jail(pool: ExecutorPool, model: TransformersModel) -> None:
+    def keep() -> int:
+        import edif
+
+        edif.keep(torch.arange(4_000_000)[-3:], "end")
+        edif.keep(torch.arange(2_000_000), "large")
+        return 1
+
+    def use() -> list[str]:
+        import edif
+
+        told = [str(edif.kept("end").tolist()), str(int(edif.kept("large").sum()))]
+        for attempt in (lambda: edif.kept("none"), lambda: edif.keep(torch.zeros(1 << 25), "vast")):
+            try:
+                attempt()
+            except edif.NotKept as error:
+                told.append(str(error))
+        return told
+
+    job = Job(pool)
+    await job.run(trace_of(model, keep))
+    assert sorted(job.keeper.values) == ["end", "large"]
+    assert len(job.keeper.values["end"]) < 3000  # the three numbers, not what they are a part of
+    assert (await job.run(trace_of(model, use)))["answer"] == [
+        "[3999997, 3999998, 3999999]",
+        str(1_999_999 * 1_000_000),
+        "Nothing is kept as 'none'. There is: end, large.",
+        "There is no room for this value.",
+    ]
 
 
 async def test_every_job_starts_pristine(pool: ExecutorPool, model: TransformersModel) -> None:

@@ -162,7 +162,17 @@ class Dispatcher:
     # -- jobs -----------------------------------------------------------------
 
     def _call(self, job: Job) -> Call:
-        return Call(job.id, job.user, self._name, job.attempt, job.payload, job.compress, job.env, job.time_limit_s)
+        return Call(
+            job=job.id,
+            worker=self._name,
+            attempt=job.attempt,
+            user=job.user,
+            payload=job.payload,
+            compress=job.compress,
+            env=job.env,
+            time_limit_s=job.time_limit_s,
+            keep_bytes=self._standing.keep_bytes(job.user),
+        )
 
     def _start(self, job: Job, work: Coroutine[Any, Any, Outcome], *, taken_over: bool = False) -> None:
         self._running[job.id, job.attempt] = (job, time.monotonic())

@@ -53,6 +53,10 @@ class Standing:
         limits = self._of(user)
         return 0 if self._spent(user) else limits.running_jobs or math.inf
 
+    def keep_bytes(self, user: str) -> int:
+        """How much the user may keep in all; 0 for anything."""
+        return self._of(user).stored_bytes
+
     def held_back(self, user: str, running: int) -> str:
         """Why no more jobs of the user may start while ``running`` run, for the user; nothing when more may."""
         limits = self._of(user)

@@ -9,7 +9,7 @@ import structlog
 from edif_backend.errors import FabricError
 from edif_backend.jobs import Jobs, Policy
 from edif_backend.objects import open_objects
-from edif_backend.objects.expiry import sweep
+from edif_backend.objects.expiry import sweep, sweep_kept
 from edif_backend.settings import BackendSettings
 from edif_protocol.installation import Installation
 
@@ -34,6 +34,11 @@ async def sweep_often(installation: Installation, jobs: Jobs, policy: Policy, se
 def _sweep(installation: Installation, jobs: Jobs, policy: Policy, settings: BackendSettings) -> int:
     objects = open_objects(installation.objects_dir, settings)
     groups = jobs.groups({user for _, user, *_ in jobs.kept_results()})
-    return sweep(
-        jobs, objects, settings.result_keep_s, lambda user: policy.limits(user, groups.get(user, ())).stored_bytes
-    )
+    kept = jobs.kept.bytes_of_users()
+
+    def room(user: str) -> int:
+        limit = policy.limits(user, groups.get(user, ())).stored_bytes
+        return max(limit - kept.get(user, 0), 1) if limit else 0
+
+    count = sweep(jobs, objects, settings.result_keep_s, room)
+    return count + sweep_kept(jobs.kept, objects, jobs.now(), settings.kept_keep_s)

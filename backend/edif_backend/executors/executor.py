@@ -26,7 +26,9 @@ from nnsight.tracing.tracer import _saves, dec, inc
 
 from edif_backend.executors import frames, packing
 from edif_backend.executors.frames import Kind
+from edif_backend.executors.jail_shelf import JailShelf
 from edif_backend.executors.pristine import Pristine
+from edif_protocol import shelf
 
 #: Largest payload taken (the gateway's own limit is lower).
 _PAYLOAD_BYTES = 1 << 34
@@ -53,6 +55,7 @@ def serve(sock: socket.socket, model: nnsight.TransformersModel, threads: int) -
     if threads > 1:
         torch.set_num_threads(threads)
     sys.stdout = sys.stderr = cast(TextIO, _Lines(sock))
+    shelf.install(JailShelf(sock))
     sock.sendall(frames.pack(Kind.STARTED))
     started = time.perf_counter()
     try:

@@ -40,6 +40,11 @@ class Kind(IntEnum):
     READY = 12  #: from the zygote: JSON {seconds, parameters}
     KILL = 13  #: to the zygote: JSON {pid}
     KEPT = 14  #: from the executor: JSON {changed}, empty when it may take its user's next job
+    KEEP = 15  #: from the executor: JSON {name}; the pieces of a value to keep follow
+    PIECE = 16  #: either way: a piece of a kept value
+    WHOLE = 17  #: from the executor: JSON {whole}; the pieces have been sent, an ANSWER is waited for
+    WANT = 18  #: from the executor: JSON {name}; an ANSWER is waited for, and the pieces of the value
+    ANSWER = 19  #: to the executor: JSON {bytes} or {refused}
 
 
 class FrameError(Exception):

@@ -60,7 +60,7 @@ def command(arguments: list[str], *, folders: list[Path], environment: dict[str,
         "HOME": "/tmp",
         "LANG": "C.UTF-8",
         "PATH": "/usr/bin:/bin",
-        "PYTHONPATH": str(_code_folder("edif_backend")),
+        "PYTHONPATH": os.pathsep.join(dict.fromkeys(map(str, _own_code()))),
         "PYTHONDONTWRITEBYTECODE": "1",
         "HF_HUB_OFFLINE": "1",
     }
@@ -71,7 +71,7 @@ def command(arguments: list[str], *, folders: list[Path], environment: dict[str,
 
 def readable(folders: list[Path]) -> list[Path]:
     """What the jail shows besides the system: this Python, its packages, our own code, and ``folders``."""
-    python = [Path(sys.prefix), Path(sys.base_prefix), _code_folder("edif_backend"), _code_folder("edif_protocol")]
+    python = [Path(sys.prefix), Path(sys.base_prefix), *_own_code()]
     shown = [folder.resolve() for folder in [*python, *folders]]
     return list(dict.fromkeys(folder for folder in shown if not folder.is_relative_to("/usr")))
 
@@ -163,6 +163,12 @@ def _system() -> list[str]:
     for file in ("/etc/ld.so.cache", "/etc/localtime"):
         line += ["--ro-bind-try", file, file]
     return line
+
+
+def _own_code() -> list[Path]:
+    """Folders of our packages that run in the jail; ``edif`` is what a traced block itself may import."""
+    packages = ["edif_backend", "edif_protocol", *(["edif"] if find_spec("edif") else [])]
+    return [_code_folder(package) for package in packages]
 
 
 def _code_folder(package: str) -> Path:

@@ -42,7 +42,7 @@ def pack(saved: dict[str, Any], compress: bool, send: Send) -> int:
         Unsteady: the values changed meanwhile.
         Exception: whatever the values raise when they are pickled; pieces may have been sent by then.
     """
-    pieces = _Pieces(send)
+    pieces = Pieces(send)
     if compress:
         survey = _Survey()
         torch.save(saved, survey)
@@ -58,7 +58,7 @@ def pack(saved: dict[str, Any], compress: bool, send: Send) -> int:
     return pieces.sent_bytes
 
 
-class _Pieces:
+class Pieces:
     """A file to write to that hands on pieces of one size."""
 
     def __init__(self, send: Send, piece_bytes: int = PIECE_BYTES) -> None:
@@ -127,7 +127,7 @@ class _Survey:
         return len(shrunk) <= _PAYS * len(self._sample)
 
 
-def _write_compressed(saved: dict[str, Any], size: int, pieces: _Pieces) -> None:
+def _write_compressed(saved: dict[str, Any], size: int, pieces: Pieces) -> None:
     compressor = zstandard.ZstdCompressor(level=_LEVEL)
     try:
         with compressor.stream_writer(cast(IO[bytes], pieces), size, PIECE_BYTES, closefd=False) as frame:
@@ -136,7 +136,7 @@ def _write_compressed(saved: dict[str, Any], size: int, pieces: _Pieces) -> None
         raise Unsteady from error
 
 
-def _write_stored(saved: dict[str, Any], size: int, pieces: _Pieces) -> None:
+def _write_stored(saved: dict[str, Any], size: int, pieces: Pieces) -> None:
     frame = _StoredFrame(pieces, size)
     torch.save(saved, frame)
     frame.end()
@@ -151,10 +151,10 @@ class _StoredFrame:
     _BLOCK_BYTES = 1 << 17
     _LAST = 1
 
-    def __init__(self, pieces: _Pieces, size: int) -> None:
+    def __init__(self, pieces: Pieces, size: int) -> None:
         self._pieces = pieces
         self._left = size
-        self._blocks = _Pieces(self._block, self._BLOCK_BYTES)
+        self._blocks = Pieces(self._block, self._BLOCK_BYTES)
         pieces.write(struct.pack("<IBBQ", self._MAGIC, self._SIZE_IN_8_BYTES, self._WINDOW, size))
 
     def write(self, data: bytes | memoryview) -> int:

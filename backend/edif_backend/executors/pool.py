@@ -20,8 +20,9 @@ from typing import Any, Protocol
 import structlog
 
 from edif_backend.errors import ExecutorLost, ModelUnusable, ResultTooLarge, TimeLimitReached, UserCodeFailed
-from edif_backend.executors import frames, jail
+from edif_backend.executors import frames, jail, keeping_dialog
 from edif_backend.executors.frames import FrameError, Kind
+from edif_backend.executors.keeping_dialog import Keeper, KeepingDialog
 from edif_backend.executors.zygote import ZygoteConfig
 
 log = structlog.get_logger(__name__)
@@ -146,6 +147,7 @@ class ExecutorPool:
         payload: bytes,
         sink: Sink,
         time_limit_s: float,
+        keeper: Keeper,
         started: Callable[[], None],
         said: Callable[[str], None],
     ) -> Done:
@@ -160,12 +162,13 @@ class ExecutorPool:
         """
         began = time.perf_counter()
         executor = await self._take(user)
+        keeping = KeepingDialog(keeper, executor.writer)
         well = False
         try:
             async with asyncio.timeout(time_limit_s):
                 executor.writer.write(frames.words(Kind.JOB, compress=compress, env=env))
                 executor.writer.write(frames.pack(Kind.PAYLOAD, payload))
-                result_bytes, seconds = await self._follow(executor, sink, started, said)
+                result_bytes, seconds = await self._follow(executor, sink, keeping, started, said)
             well = True
         except TimeoutError:
             raise TimeLimitReached(
@@ -184,6 +187,7 @@ class ExecutorPool:
             else:
                 self._end(executor)
             self._spawn(self._refill())
+            await keeping.close()
         seconds["executor"] = round(time.perf_counter() - began, 6)
         return Done(result_bytes, seconds)
 
@@ -210,11 +214,11 @@ class ExecutorPool:
         self,
         executor: _Executor,
         sink: Sink,
+        keeping: KeepingDialog,
         started: Callable[[], None],
         said: Callable[[str], None],
     ) -> tuple[int, dict[str, float]]:
-        result_bytes = lines = line_bytes = 0
-        lines_left, has_started = True, False
+        result_bytes, has_started, output = 0, False, _Output(said)
         while True:
             kind, body = await frames.read(executor.reader)
             if kind is Kind.RESULT:
@@ -226,12 +230,9 @@ class ExecutorPool:
                     )
                 await sink.write(body)
             elif kind is Kind.LOG:
-                lines, line_bytes = lines + 1, line_bytes + len(body)
-                if lines <= _LOG_LINES and line_bytes <= _LOG_BYTES:
-                    said(frames.text(body))
-                elif lines_left:
-                    lines_left = False
-                    said("(further output of this job is left out)")
+                output.take(body)
+            elif kind in keeping_dialog.KINDS:
+                await keeping.hear(kind, body)
             elif kind is Kind.STARTED and not has_started:
                 has_started = True
                 started()
@@ -363,6 +364,23 @@ class ExecutorPool:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+class _Output:
+    """What a job prints, as much of it as is kept."""
+
+    def __init__(self, said: Callable[[str], None]) -> None:
+        self._said = said
+        self._lines = self._bytes = 0
+        self._cut = False
+
+    def take(self, line: bytes) -> None:
+        self._lines, self._bytes = self._lines + 1, self._bytes + len(line)
+        if self._lines <= _LOG_LINES and self._bytes <= _LOG_BYTES:
+            self._said(frames.text(line))
+        elif not self._cut:
+            self._cut = True
+            self._said("(further output of this job is left out)")
 
 
 def _start(line: list[str], descriptor: int) -> subprocess.Popen[bytes]:

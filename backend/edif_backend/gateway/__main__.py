@@ -31,6 +31,7 @@ def main() -> None:
         access_log=False,
         timeout_graceful_shutdown=DRAIN_S,
         ws_max_size=1 << 20,
+        ws_per_message_deflate=False,  # the hub's proxy hands on the browser's offer and does not understand a yes
     )
 
 

@@ -13,19 +13,21 @@ from fastapi.responses import JSONResponse
 
 from edif_backend.clock import now
 from edif_backend.errors import FabricError, LimitReached, NotServing, RequestTooSlow
-from edif_backend.gateway import downloads, own_jobs, requests, service, subscribe, usage
+from edif_backend.gateway import downloads, kept_values, own_jobs, requests, service, subscribe, usage, web_page
 from edif_backend.gateway.asking import Asking
 from edif_backend.gateway.bodies import BodyLimit
 from edif_backend.gateway.identity import Identity
 from edif_backend.gateway.mirror import mirror_routes
 from edif_backend.gateway.parts import Parts
 from edif_backend.gateway.sessions import Sessions
+from edif_backend.gateway.signing_in import SigningIn
 from edif_backend.jobs import Jobs, Policy, open_jobs
 from edif_backend.models.live import LiveCatalogue
 from edif_backend.objects import open_objects
 from edif_backend.objects.links import Links
 from edif_backend.settings import BackendSettings
 from edif_protocol.installation import Installation
+from edif_protocol.wire import KEYS_PATH
 
 _FORM_OVERHEAD_BYTES = 64 * 1024  # multipart borders and the envelope, on top of the payload
 
@@ -45,6 +47,15 @@ def create_app(installation: Installation, settings: BackendSettings) -> FastAPI
         sessions = Sessions(ask, link_key, await ask(Jobs.last_event))
         async with httpx.AsyncClient(timeout=httpx.Timeout(5.0)) as client:
             with ask.bell("gateway") as bell:
+                identity = Identity(
+                    client,
+                    installation.url("hub"),
+                    answer_s=settings.hub_answer_s,
+                    refusal_s=settings.hub_refusal_s,
+                    outage_s=settings.hub_outage_s,
+                    mend=_key_mend(installation),
+                    clock=now,
+                )
                 app.state.parts = Parts(
                     installation=installation,
                     settings=settings,
@@ -53,16 +64,9 @@ def create_app(installation: Installation, settings: BackendSettings) -> FastAPI
                     policy=Policy(installation.config_file, jobs),
                     objects=open_objects(installation.objects_dir, settings),
                     links=Links(link_key, settings.result_link_s, now),
-                    identity=Identity(
-                        client,
-                        installation.url("hub"),
-                        answer_s=settings.hub_answer_s,
-                        refusal_s=settings.hub_refusal_s,
-                        outage_s=settings.hub_outage_s,
-                        mend=_key_mend(installation),
-                        clock=now,
-                    ),
+                    identity=identity,
                     sessions=sessions,
+                    signing_in=SigningIn(client, installation.url("hub"), installation.secret("page-token"), identity),
                 )
                 following = asyncio.create_task(sessions.follow(bell))
                 yield
@@ -76,6 +80,8 @@ def create_app(installation: Installation, settings: BackendSettings) -> FastAPI
     app.include_router(downloads.routes)
     app.include_router(own_jobs.routes)
     app.include_router(usage.routes)
+    app.include_router(kept_values.routes)
+    app.include_router(web_page.routes)
     app.include_router(mirror_routes(catalogue, installation.models_dir, settings.allow_hub_redirect), prefix="/hf")
     app.add_exception_handler(FabricError, _say)
     app.add_exception_handler(RequestValidationError, _say_invalid)
@@ -85,7 +91,7 @@ def create_app(installation: Installation, settings: BackendSettings) -> FastAPI
 
 def _key_mend(installation: Installation) -> str:
     return (
-        f"Get one at {installation.url('proxy')}/hub/token or with `./edif key new`, and set it as NDIF_API_KEY; "
+        f"Get one at {installation.url('proxy')}{KEYS_PATH} or with `./edif key new`, and set it as NDIF_API_KEY; "
         "in a notebook of the hub restart the server to get a fresh one."
     )
 

@@ -12,7 +12,7 @@ from fastapi.responses import StreamingResponse
 
 from edif_backend.errors import JobUnknown, KeyRefused
 from edif_backend.gateway.parts import Parts, parts_of
-from edif_backend.jobs import Job, Jobs
+from edif_backend.jobs import Jobs
 from edif_protocol.wire import Response, State
 
 routes = APIRouter()
@@ -36,8 +36,8 @@ async def download(request: Request, kind: str, name: str, ends: int, signature:
     full_name = f"{kind}/{name}"
     if not parts.links.valid(full_name, ends, signature):
         raise KeyRefused("This link has ended or was changed; ask for the job again to get a new one.")
-    job, size = await _result(parts, full_name)
-    headers = _headers(job, full_name)
+    sha256, size = await _found(parts, full_name)
+    headers = _headers(sha256, full_name)
     if request.method == "HEAD":
         return HttpResponse(headers={**headers, "Content-Length": str(size)})
     if headers["ETag"] in request.headers.get("If-None-Match", ""):
@@ -60,24 +60,26 @@ async def download(request: Request, kind: str, name: str, ends: int, signature:
     return StreamingResponse(pieces, status_code=206 if partial else 200, headers=headers)
 
 
-async def _result(parts: Parts, name: str) -> tuple[Job, int]:
-    """The job whose result this is, and the result's size."""
-    job = await parts.ask(Jobs.job, name.partition("/")[2].partition("-")[0])
-    if job is None or job.state is not State.COMPLETED or job.result != name:
+async def _found(parts: Parts, name: str) -> tuple[str, int]:
+    """Checksum, if it is known, and size of a result or of a kept value."""
+    kind, _, id = name.partition("/")
+    value = await parts.ask(lambda jobs: jobs.kept.one(id)) if kind == "kept" else None
+    job = await parts.ask(Jobs.job, id.partition("-")[0]) if value is None else None
+    if value is None and (job is None or job.state is not State.COMPLETED or job.result != name):
         raise _gone()
+    sha256 = value.sha256 if value else str(job.meta.get("sha256", "")) if job else ""
     try:
         found = await asyncio.to_thread(parts.objects.stat, name)
     except FileNotFoundError:
         raise _gone() from None
-    return job, found.bytes
+    return sha256, found.bytes
 
 
 def _gone() -> JobUnknown:
     return JobUnknown("This result is not kept any more; run the trace again.")
 
 
-def _headers(job: Job, name: str) -> dict[str, str]:
-    sha256 = str(job.meta.get("sha256", ""))
+def _headers(sha256: str, name: str) -> dict[str, str]:
     headers = {
         "ETag": f'"{sha256 or name}"',  # a result never changes under its name
         "Accept-Ranges": "bytes",

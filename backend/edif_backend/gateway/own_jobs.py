@@ -31,6 +31,7 @@ def record(job: Job, now: float) -> dict[str, Any]:
         "id": job.id,
         "model": job.model,
         "state": job.state.value,
+        "ended": job.state.final,
         "description": job.description,
         "age_s": now - job.created_at,
         "took_s": job.changed_at - job.created_at,  # from its sending to its last change
@@ -73,10 +74,12 @@ async def events(request: Request, id: str, after: After = 0, wait_s: Wait = 0.0
     parts = parts_of(request)
     user = await parts.user(request)
     job = await parts.job(id, user)
+    newest = parts.sessions.newest
     found = await parts.ask(Jobs.events_of, id, after, _EVENTS)
     until = parts.ask.now() + wait_s
     while not found and not job.state.final and (left_s := until - parts.ask.now()) > 0:
-        await parts.sessions.news(left_s)
+        await parts.sessions.news(newest, left_s)
+        newest = parts.sessions.newest
         found = await parts.ask(Jobs.events_of, id, after, _EVENTS)
     told = [{"id": event.id, "kind": event.kind, "description": event.description, "at": event.at} for event in found]
     job = await parts.job(id, user)

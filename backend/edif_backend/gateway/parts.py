@@ -11,6 +11,7 @@ from edif_backend.errors import JobUnknown, KeyRefused, NotServing
 from edif_backend.gateway.asking import Asking
 from edif_backend.gateway.identity import Identity, User
 from edif_backend.gateway.sessions import Sessions
+from edif_backend.gateway.signing_in import SigningIn
 from edif_backend.jobs import Job, Jobs, Policy
 from edif_backend.models.live import LiveCatalogue
 from edif_backend.objects import Objects
@@ -36,6 +37,7 @@ class Parts:
     links: Links
     identity: Identity
     sessions: Sessions
+    signing_in: SigningIn
 
     async def user(self, connection: HTTPConnection) -> User:
         """Who asks.

@@ -100,8 +100,15 @@ class Sessions:
         session.behind.pop(job, None)
         return True
 
-    async def news(self, timeout_s: float) -> None:
-        """Wait until there are new events of whatever job, at most ``timeout_s``."""
+    @property
+    def newest(self) -> int:
+        """Id of the newest event that was handed on."""
+        return self._seen
+
+    async def news(self, after: int, timeout_s: float) -> None:
+        """Wait until there are events of whatever job newer than ``after``, at most ``timeout_s``."""
+        if self._seen != after:
+            return
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._news.wait(), timeout_s)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from edif_backend.jobs.bell import Bell, Bells
 from edif_backend.jobs.job import Deployment, Event, Job, Note, Reservation, Submission, Use, WaitingJob
+from edif_backend.jobs.kept import KeptValue
 from edif_backend.jobs.policy import Policy
 from edif_backend.jobs.table import Jobs, open_jobs
 
@@ -19,6 +20,7 @@ __all__ = [
     "Event",
     "Job",
     "Jobs",
+    "KeptValue",
     "Note",
     "Policy",
     "Reservation",

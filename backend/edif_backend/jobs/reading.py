@@ -16,6 +16,7 @@ from edif_backend.jobs import statements as sql
 from edif_backend.jobs.bell import Bell
 from edif_backend.jobs.database import Database
 from edif_backend.jobs.job import Deployment, Event, Job, Reservation, Use, WaitingJob
+from edif_backend.jobs.kept import KeptValues
 from edif_protocol.wire import WAITING_STATES, State
 
 
@@ -25,6 +26,7 @@ class Reading:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
+        self.kept = KeptValues(database, clock)
 
     def close(self) -> None:
         """Close the database."""

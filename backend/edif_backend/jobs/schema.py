@@ -116,6 +116,20 @@ reservations = Table(
     Column("ends_at", Double),
 )
 
+kept = Table(
+    "kept",
+    _tables,
+    Column("id", Line, primary_key=True),
+    Column("user", Line),
+    Column("name", Line),
+    Column("bytes", BigInteger),
+    Column("sha256", Line),
+    Column("job", Line),
+    Column("model", Line),
+    Column("kept_at", Double),
+    Column("used_at", Double),
+)
+
 #: One row for each file of ``versions`` that this database has seen.
 migrations = Table(
     "migrations",

@@ -24,6 +24,7 @@ from edif_backend.jobs import accounting, schema
 from edif_backend.jobs import statements as sql
 from edif_backend.jobs.database import AnyRow, Change
 from edif_backend.jobs.job import Job, Note, Reservation, Submission
+from edif_backend.jobs.kept import KeptValue
 from edif_backend.jobs.reading import Reading, job_of
 from edif_backend.jobs.sqlite import SqliteDatabase
 from edif_backend.settings import Limits
@@ -233,6 +234,18 @@ class Jobs(Reading):
             return True
 
         return self._database.change(work, "gateway")
+
+    def keep(self, value: KeptValue, worker: str, attempt: int) -> bool:
+        """Keep a value that the job has made, in place of what had its name; False when the claim is not valid."""
+        same = (schema.kept.c.user == value.user) & (schema.kept.c.name == value.name)
+
+        def work(change: Change) -> bool:
+            if not change.run(sql.HOLDS, {"job": value.job, "worker": worker, "claim": attempt}).first():
+                return False
+            change.run(delete(schema.kept).where(same))
+            return change.add(schema.kept, dataclasses.asdict(value))
+
+        return self._database.change(work)
 
     def requeue(
         self,

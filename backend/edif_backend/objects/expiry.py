@@ -8,7 +8,7 @@ object that no job speaks for is removed as well.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -86,6 +86,39 @@ def sweep(jobs: Ledger, objects: Objects, keep_s: float, room: Room) -> int:
             gone.append(result.object)
     spoken_for = {f"payloads/{id}" for id in unfinished} | {result.object for result in kept}
     gone += [found.name for found in payloads + results if found.name not in spoken_for and found.stored_at < old]
+    for name in gone:
+        objects.delete(name)
+    return len(gone)
+
+
+class Shelves(Protocol):
+    """What a sweep asks about kept values."""
+
+    def expire(self, used_before: float) -> int:
+        """Keep no longer what was not used since."""
+
+    def all(self) -> Sequence[HasObject]:
+        """The values that are kept."""
+
+
+class HasObject(Protocol):
+    """A kept value, as far as a sweep is concerned."""
+
+    @property
+    def object(self) -> str:
+        """Name of its object."""
+
+
+def sweep_kept(shelves: Shelves, objects: Objects, now: float, keep_s: float) -> int:
+    """Throw away values that were not used for ``keep_s``, and objects that no value has any more; gives their number.
+
+    Raises:
+        NotServing: the object store does not answer; the next sweep tries again.
+    """
+    found = list(objects.listing("kept"))
+    shelves.expire(now - keep_s)
+    spoken_for = {value.object for value in shelves.all()}
+    gone = [one.name for one in found if one.name not in spoken_for and one.stored_at < now - _ORPHAN_S]
     for name in gone:
         objects.delete(name)
     return len(gone)

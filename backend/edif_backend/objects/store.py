@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Protocol, Self
 
 #: ``kind/name``: two plain words, so that no name leads anywhere else.
-_NAME = re.compile(r"(payloads|results)/[0-9a-f]{32}(-[0-9]{1,4})?")
-KINDS = ("payloads", "results")
+_NAME = re.compile(r"(payloads|results|kept)/[0-9a-f]{32}(-[0-9]{1,4})?")
+KINDS = ("payloads", "results", "kept")
 
 #: What is read comes in pieces of this size.
 PIECE_BYTES = 1 << 20
@@ -55,7 +55,7 @@ class Objects(Protocol):
         """Remove the object; one that is not there is fine."""
 
     def listing(self, kind: str) -> Iterator[Found]:
-        """All objects of a kind (``payloads`` or ``results``), in no order."""
+        """All objects of a kind (of :data:`KINDS`), in no order."""
 
 
 class ObjectWriter(Protocol):

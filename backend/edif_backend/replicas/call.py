@@ -18,6 +18,7 @@ class Call:
     compress: bool
     env: dict[str, Any]
     time_limit_s: float  #: longest run
+    keep_bytes: int  #: what the user may keep in all (edif.keep); 0: anything
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from edif_backend.models.snapshots import prepare
 from edif_backend.objects import open_objects
 from edif_backend.objects.behind import WriteBehind
 from edif_backend.replicas.call import Call, Outcome
+from edif_backend.replicas.users_shelf import UsersShelf
 from edif_backend.settings import BackendSettings
 from edif_protocol.installation import Installation
 from edif_protocol.wire import State
@@ -125,6 +126,7 @@ class Replica:
                     payload=payload,
                     sink=sink,
                     time_limit_s=call.time_limit_s,
+                    keeper=UsersShelf(call, self._entry.id, self._jobs, self._objects),
                     started=lambda: self._started(call),
                     said=lambda line: self._note(self._jobs.log, call.job, call.attempt, line),
                 )
