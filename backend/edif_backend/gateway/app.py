@@ -47,15 +47,7 @@ def create_app(installation: Installation, settings: BackendSettings) -> FastAPI
         sessions = Sessions(ask, link_key, await ask(Jobs.last_event))
         async with httpx.AsyncClient(timeout=httpx.Timeout(5.0)) as client:
             with ask.bell("gateway") as bell:
-                identity = Identity(
-                    client,
-                    installation.url("hub"),
-                    answer_s=settings.hub_answer_s,
-                    refusal_s=settings.hub_refusal_s,
-                    outage_s=settings.hub_outage_s,
-                    mend=_key_mend(installation),
-                    clock=now,
-                )
+                identity = _identity(client, installation, settings)
                 app.state.parts = Parts(
                     installation=installation,
                     settings=settings,
@@ -87,6 +79,18 @@ def create_app(installation: Installation, settings: BackendSettings) -> FastAPI
     app.add_exception_handler(RequestValidationError, _say_invalid)
     app.add_middleware(BodyLimit, limit_bytes=settings.max_payload_bytes + _FORM_OVERHEAD_BYTES)
     return app
+
+
+def _identity(client: httpx.AsyncClient, installation: Installation, settings: BackendSettings) -> Identity:
+    return Identity(
+        client,
+        installation.url("hub"),
+        answer_s=settings.hub_answer_s,
+        refusal_s=settings.hub_refusal_s,
+        outage_s=settings.hub_outage_s,
+        mend=_key_mend(installation),
+        clock=now,
+    )
 
 
 def _key_mend(installation: Installation) -> str:
