@@ -36,7 +36,7 @@ class Draft:
     def __init__(self, keeper: MemoryKeeper, name: str) -> None:
         self.keeper = keeper
         self.name = name
-        self.data = b""
+        self.data = bytearray()
 
     async def write(self, data: bytes) -> None:
         self.data += data
@@ -44,7 +44,7 @@ class Draft:
             raise ShelfRefused("There is no room for this value.")
 
     async def finish(self) -> None:
-        self.keeper.values[self.name] = self.data
+        self.keeper.values[self.name] = bytes(self.data)
 
     async def abandon(self) -> None:
         self.keeper.abandoned += 1

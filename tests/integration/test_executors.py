@@ -74,7 +74,7 @@ class Job:
         self.pool = pool
         self.said: list[str] = []
         self.started = 0
-        self.keeper = MemoryKeeper(1 << 26)
+        self.keeper = MemoryKeeper(1 << 25)
 
     async def run(self, payload: bytes, compress: bool = True, env: dict[str, Any] | None = None) -> dict[str, Any]:
         sink = Sink()
@@ -277,7 +277,7 @@ async def test_values_are_kept_and_used_through_the_jail(pool: ExecutorPool, mod
         import edif
 
         told = [str(edif.kept("end").tolist()), str(int(edif.kept("large").sum()))]
-        for attempt in (lambda: edif.kept("none"), lambda: edif.keep(torch.zeros(1 << 25), "vast")):
+        for attempt in (lambda: edif.kept("none"), lambda: edif.keep(torch.zeros(1 << 24), "vast")):
             try:
                 attempt()
             except edif.NotKept as error:

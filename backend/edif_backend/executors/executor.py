@@ -119,7 +119,7 @@ def _name_classes() -> None:
     Results are pickled by reference; the client has these classes, but the fork lacks the module they come from.
     """
     for kind in list(_DYNAMIC_CLASS_TRACKER_BY_CLASS):
-        if "." not in kind.__qualname__:
+        if isinstance(kind, type) and "." not in kind.__qualname__:  # type variables are tracked as well
             home = sys.modules.setdefault(kind.__module__, ModuleType(kind.__module__))
             setattr(home, kind.__name__, kind)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import importlib.util
 import json
 import os
 import select
@@ -173,6 +174,8 @@ def rehearse(model: TransformersModel) -> tuple[list[pages.Stretch], Untouched |
     from edif_backend.executors.pristine import CannotTell, Untouched
     from edif_backend.executors.rehearsal import Rehearsal
 
+    if importlib.util.find_spec("edif"):
+        importlib.import_module("edif")  # what a block may use (edif.keep) takes a quarter of a second to import
     rehearsal = Rehearsal(model)
     for _ in range(2):
         rehearsal.play()
