@@ -57,15 +57,14 @@ def unknown(name: str, there: list[str]) -> ShelfRefused:
     )
 
 
-class _Installed:
-    shelf: Shelf | None = None
+_installed: list[Shelf] = []  #: none or one; a trace that brings this module along does not change it
 
 
 def install(shelf: Shelf) -> None:
     """Make ``shelf`` the one of this process."""
-    _Installed.shelf = shelf
+    _installed[:] = [shelf]
 
 
 def installed() -> Shelf | None:
     """The shelf of this process, if it has one."""
-    return _Installed.shelf
+    return _installed[0] if _installed else None

@@ -6,8 +6,11 @@ is loaded when it is first asked for.
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import version
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from edif.errors import (
@@ -101,3 +104,17 @@ def __getattr__(name: str) -> Any:
     if name not in _LATER:
         raise AttributeError(f"module 'edif' has no attribute {name!r}")
     return getattr(import_module(_LATER[name]), name)
+
+
+class _SentByName(ModuleType):
+    """This module, as a trace takes it along: by its name, and the server has its own.
+
+    nnsight sends modules that lie beside the user's code by value, and a checkout is one of those; a copy would know
+    nothing of what the server keeps (:mod:`edif.keeping`).
+    """
+
+    def __reduce__(self) -> tuple[Callable[[str], ModuleType], tuple[str]]:
+        return import_module, (__name__,)
+
+
+sys.modules[__name__].__class__ = _SentByName

@@ -7,11 +7,13 @@ gateway.  Brings torch only when a value is packed or unpacked.
 
 from __future__ import annotations
 
+import functools
 import io
+import pydoc
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import IO, Any, overload
+from typing import IO, Any, TypeVar, cast, overload
 from urllib.parse import quote
 
 from edif.errors import NotKept
@@ -19,6 +21,8 @@ from edif.serving import ask
 from edif.tables import Table
 from edif_protocol import shelf
 from edif_protocol.wording import size, span
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,25 @@ class KeptValues(Table[KeptValue]):
         return [(one.name, size(one.bytes), one.model, f"{span(one.age_s)} ago", span(one.left_s)) for one in self]
 
 
+class _ByName:
+    """A function that a trace takes along as its name, as it does the package; see the end of ``edif/__init__.py``."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._function(*args, **kwargs)
+
+    def __reduce__(self) -> tuple[Callable[[str], Any], tuple[str]]:
+        return pydoc.locate, (f"{__name__}.{self._function.__name__}",)
+
+
+def _by_name(function: F) -> F:
+    return cast(F, _ByName(function))
+
+
+@_by_name
 def keep(value: Any, name: str) -> None:
     """Inside a trace: keep ``value`` beside the model, for later traces of yours, on whichever model.
 
@@ -79,6 +102,7 @@ def keep(value: Any, name: str) -> None:
 def kept() -> KeptValues: ...
 @overload
 def kept(name: str) -> Any: ...
+@_by_name
 def kept(name: str | None = None) -> Any:
     """Inside a trace: the value that you keep as ``name``.  Outside: fetched from the server; without a name, the list.
 
@@ -102,6 +126,7 @@ def kept(name: str | None = None) -> Any:
         raise NotKept(str(refusal)) from None
 
 
+@_by_name
 def forget(name: str) -> None:
     """Keep a value no longer, on the server; outside of traces.
 
