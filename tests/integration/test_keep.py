@@ -131,7 +131,7 @@ tell(said=said, seven=seven, outside=outside, failed=failed)
     assert "nothing can be forgotten" in forget
     assert found["seven"] == 7
     assert "works inside a trace" in found["outside"]
-    assert 'edif.kept("no-such")' in found["failed"]
+    assert "edif.kept('no-such')" in found["failed"]  # the user's own line
     assert "There is: after, direction" in found["failed"]
 
 
