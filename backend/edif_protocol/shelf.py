@@ -1,13 +1,14 @@
 """The shelf: where ``edif.keep`` puts a value and ``edif.kept`` finds it, whichever process a traced block runs in.
 
-A server's executor installs a shelf that reaches out of the jail, before it runs a job; in a process without one,
+A server's executor has one that reaches out of the jail, while it runs a job; in a process without one,
 :mod:`edif.keeping` has its own.  A shelf moves bytes: what they mean, only the process of their owner asks.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import IO, Protocol
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -60,9 +61,14 @@ def unknown(name: str, there: list[str]) -> ShelfRefused:
 _installed: list[Shelf] = []  #: none or one; a trace that brings this module along does not change it
 
 
-def install(shelf: Shelf) -> None:
-    """Make ``shelf`` the one of this process."""
-    _installed[:] = [shelf]
+@contextmanager
+def using(shelf: Shelf) -> Iterator[None]:
+    """Make ``shelf`` the one of this process, for a while; afterwards it has none, as before."""
+    _installed.append(shelf)
+    try:
+        yield
+    finally:
+        _installed.clear()
 
 
 def installed() -> Shelf | None:

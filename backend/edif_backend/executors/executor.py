@@ -14,6 +14,7 @@ import socket
 import sys
 import time
 import traceback
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, TextIO, cast
 
@@ -34,7 +35,12 @@ from edif_protocol import shelf
 _PAYLOAD_BYTES = 1 << 34
 _LINE_CHARACTERS = 16_384
 _CHANGED_CHARACTERS = 500
-_OURS = (os.path.dirname(os.path.abspath(__file__)), os.path.dirname(nnsight.__file__))
+_EDIF = find_spec("edif")
+_OURS = (
+    os.path.dirname(os.path.abspath(__file__)),
+    os.path.dirname(nnsight.__file__),
+    *((_EDIF.submodule_search_locations or ()) if _EDIF else ()),
+)
 _INSTALLED = tuple({os.path.dirname(os.__file__), *(path for path in sys.path if "-packages" in path)})
 #: How the frame of a function that was sent along is named: ``[function:line] path on the client``.
 _SENT = re.compile(r"^\[[^\]]*\] ")
@@ -55,11 +61,11 @@ def serve(sock: socket.socket, model: nnsight.TransformersModel, threads: int) -
     if threads > 1:
         torch.set_num_threads(threads)
     sys.stdout = sys.stderr = cast(TextIO, _Lines(sock))
-    shelf.install(JailShelf(sock))
     sock.sendall(frames.pack(Kind.STARTED))
     started = time.perf_counter()
     try:
-        saved = run(model, payload, bool(job["compress"]), job["env"])
+        with shelf.using(JailShelf(sock)):
+            saved = run(model, payload, bool(job["compress"]), job["env"])
         ran = time.perf_counter()
         send = lambda piece: sock.sendall(frames.pack(Kind.RESULT, piece))  # noqa: E731 - names one expression
         result_bytes = packing.pack(saved, bool(job["compress"]), send)
