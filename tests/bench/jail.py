@@ -126,6 +126,7 @@ class Bench:
             env={},
             payload=self.payload,
             sink=Nowhere(),
+            keeper=Nowhere(),  # no job of a benchmark keeps anything
             time_limit_s=60,
             started=lambda: None,
             said=lambda _: None,

@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nnsight import TransformersModel
 from nnsight.schema.request import RequestModel
+from tests.memory_keeper import MemoryKeeper
 
 from edif_backend.executors.pool import ExecutorPool, Limits
 from edif_backend.models.catalogue import TINY_ID, ModelEntry
@@ -184,6 +185,7 @@ async def send(pool: ExecutorPool, payload: bytes, user: str) -> dict[str, Any]:
         env={},
         payload=payload,
         sink=sink,
+        keeper=MemoryKeeper(),
         time_limit_s=20,
         started=lambda: None,
         said=lambda _: None,
