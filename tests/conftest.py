@@ -141,6 +141,9 @@ def _copy_models(source: Path, target: Path) -> None:
             target.mkdir(parents=True, exist_ok=True)
             shutil.copytree(folder, draft, copy_function=_link_or_copy)
             draft.rename(target / folder.name)
+        for kept in folder.glob("edif-experience-*"):  # what a load has shown is not found out again
+            if not folder.name.startswith(".") and not (target / folder.name / kept.name).exists():
+                _link_or_copy(str(kept), str(target / folder.name / kept.name))
 
 
 def _link_or_copy(source: str, target: str) -> None:

@@ -10,6 +10,7 @@
     │   ├── PayloadTooLarge        payload-too-large        413    no
     │   ├── RequestTooSlow         request-too-slow         408    no
     │   ├── ModelUnknown           model-unknown            404    no
+    │   ├── ModelNotOpen           model-not-open           403    no
     │   ├── SessionUnknown         session-unknown          400    no
     │   ├── JobUnknown             job-unknown              404    no
     │   ├── LimitReached           limit-reached            429    no
@@ -85,6 +86,13 @@ class ModelUnknown(Refused):
 
     code = "model-unknown"
     http_status = 404
+
+
+class ModelNotOpen(Refused):
+    """The model is for groups that the user is not in."""
+
+    code = "model-not-open"
+    http_status = 403
 
 
 class SessionUnknown(Refused):

@@ -52,6 +52,8 @@ class Models:
     def make(self, remote: Any, **changes: Any) -> TransformersModel:
         if remote:
             return TransformersModel(MODEL, task="text-generation", **changes)
+        if "peft" in changes:  # the same files, which only the backend gives weights of
+            changes["peft"] = str(Path(self.snapshot).parent / changes["peft"].replace("/", "--"))
         model = TransformersModel(self.snapshot, task="text-generation", dispatch=True, dtype=torch.float32, **changes)
         model._module.eval()
         model._module.requires_grad_(False)  # as the backend holds it

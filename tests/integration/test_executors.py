@@ -26,6 +26,7 @@ from edif_backend.executors import frames
 from edif_backend.executors.frames import Kind
 from edif_backend.executors.pool import ExecutorPool, Limits
 from edif_backend.models.catalogue import TINY_ID, ModelEntry
+from edif_backend.models.experience import experience_with
 from edif_backend.models.snapshots import Snapshot, prepare
 
 # What a client does for its own modules (nnsight sends those it finds by itself): functions below travel by value.
@@ -294,6 +295,34 @@ async def test_values_are_kept_and_used_through_the_jail(pool: ExecutorPool, mod
         "Nothing is kept as 'none'. There is: end, large.",
         "There is no room for this value.",
     ]
+
+
+async def test_a_job_that_would_not_fit_is_refused_with_the_number_before_it_runs(
+    pool: ExecutorPool, model: TransformersModel
+) -> None:
+    capture = Capture()
+    with model.trace(torch.zeros(400, 1000, dtype=torch.long), backend=capture):
+        model.transformer.h[0].input.save()
+        print("the forward pass has begun")
+    job = Job(pool)
+    with pytest.raises(
+        UserCodeFailed, match=r"^The job was not run: 400 x 1000 tokens need about [5-8]\.\d\d GB of memory"
+    ):
+        await job.run(capture.payload)
+    assert job.said == []
+    capture = Capture()
+    with model.generate(torch.zeros(900, 1000, dtype=torch.long), max_new_tokens=20, backend=capture):
+        model.output.save()
+    with pytest.raises(UserCodeFailed, match="900 x 1000 tokens and 20 generated ones each need about"):
+        await Job(pool).run(capture.payload)
+    assert await answer(pool, model, lambda: 42) == 42
+
+
+async def test_what_a_load_has_shown_is_kept(pool: ExecutorPool, snapshot: Snapshot) -> None:
+    profile = experience_with(ENTRY, Path(snapshot.folder)).profile
+    assert profile is not None
+    assert profile.attention == "sdpa"
+    assert {4, 16, 64} <= {length for length, *_ in profile.forward}
 
 
 async def test_every_job_starts_pristine(pool: ExecutorPool, model: TransformersModel) -> None:

@@ -80,6 +80,22 @@ def test_a_pinned_model_stays_until_it_is_unpinned(running: Any) -> None:
     assert running.edif("models", "deploy", FIRST).returncode == 0
 
 
+def test_a_model_for_a_group_is_refused_to_others_and_not_listed(running: Any) -> None:
+    path = running.installation.models_file
+    whole = path.read_text()
+    path.write_text(f'{whole}\n[models."house/theirs"]\ntitle = "t"\nsource = "tiny"\ngroups = ["lab"]\n')
+    try:
+        wait_for_files(running, "house/theirs")
+        said = width(running, "house/theirs")
+        assert "house/theirs may be used by members of lab only, and ada is in none of these groups" in said
+        listed = httpx.get(f"{running.installation.url('gateway')}/status").json()["deployments"]
+        assert "house/theirs" not in listed
+        assert FIRST in listed
+        assert "house/theirs" in states(running), "the operator sees it"
+    finally:
+        path.write_text(whole)
+
+
 def test_a_broken_file_is_told_and_the_models_go_on(running: Any) -> None:
     path = running.installation.models_file
     whole = path.read_text()

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from edif_backend.errors import ModelUnusable
 from edif_backend.models.catalogue import DEMO_ID, TINY_ID, Catalogue, ModelEntry, write_default
-from edif_backend.models.snapshots import Snapshot, find, prepare
+from edif_backend.models.memory import weight_bytes
+from edif_backend.models.snapshots import MANIFEST, FileRecord, Snapshot, find, prepare
 
 PREPARED_MODELS = Path(__file__).resolve().parents[2] / ".artifacts" / "models"
 
@@ -153,3 +155,76 @@ def test_a_model_that_cannot_be_loaded_is_one_sentence(snapshots: dict[str, Snap
     done = run(tiny.entry, tmp_path, "")
     assert done.returncode != 0
     assert f"ModelUnusable: {TINY_ID} cannot be loaded from" in done.stderr
+
+
+INT8 = """
+from edif_backend.executors.measuring import held_bytes
+with model.trace("The Eiffel Tower is in the city of"):
+    hidden = model.model.layers[3].output
+    hidden.requires_grad_(True)
+    top = model.output.logits[0, -1].argmax().save()
+    with model.output.logits.sum().backward():
+        gradient = hidden.grad.abs().sum().save()
+print(json.dumps({
+    "top": model.tokenizer.decode(top),
+    "gradient": bool(gradient > 0),
+    "held": held_bytes(module := model._module),
+    "linear": sorted({type(p).__name__ for n, p in module.named_parameters() if "proj" in n}),
+    "others": sorted({type(p).__name__ for n, p in module.named_parameters() if "proj" not in n}),
+}))
+"""
+
+
+def test_int8_holds_linear_layers_in_a_quarter_and_is_counted_before(snapshots: dict[str, Snapshot]) -> None:
+    entry = snapshots[DEMO_ID].entry.model_copy(update={"dtype": "int8"})
+    told = loaded(entry, INT8)
+    assert told.pop("held") == pytest.approx(weight_bytes(snapshots[DEMO_ID], "int8"), rel=0.01)
+    assert told == {"top": " Paris", "gradient": True, "linear": ["Int8Tensor"], "others": ["Parameter"]}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "says"),
+    [("int8", "has no linear layers that torchao quantizes"), ("nf4", "weights of four bits need a GPU")],
+)
+def test_a_dtype_that_cannot_be_had_is_refused_in_a_sentence(
+    snapshots: dict[str, Snapshot], dtype: str, says: str
+) -> None:
+    done = run(snapshots[TINY_ID].entry.model_copy(update={"dtype": dtype}), PREPARED_MODELS, "")
+    assert done.returncode != 0
+    assert says in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("damage", ["cut off", "zeroed header"])
+def test_damaged_weights_are_a_sentence_when_counted_and_when_loaded(
+    snapshots: dict[str, Snapshot], tmp_path: Path, damage: str
+) -> None:
+    tiny = prepare(snapshots[TINY_ID].entry, tmp_path, print)
+    weights = tiny.folder / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[: len(whole) // 2] if damage == "cut off" else bytes(len(whole)))
+    if damage == "cut off":
+        assert find(tiny.entry, tmp_path) is None, "the file has not the size that the manifest says"
+        return
+    with pytest.raises(ModelUnusable, match="are damaged"):
+        weight_bytes(tiny, "int8")
+    done = run(tiny.entry, tmp_path, "")
+    assert f"ModelUnusable: {TINY_ID} cannot be loaded from" in done.stderr.splitlines()[-1]
+
+
+def test_a_model_with_code_of_its_own_is_not_run_unless_trusted(snapshots: dict[str, Snapshot], tmp_path: Path) -> None:
+    tiny = prepare(snapshots[TINY_ID].entry, tmp_path, print)
+    config = tiny.folder / "config.json"
+    changed = json.loads(config.read_text()) | {
+        "model_type": "homemade",
+        "auto_map": {"AutoConfig": "own.Own", "AutoModelForCausalLM": "own.OwnModel"},
+    }
+    config.write_text(json.dumps(changed))
+    (tiny.folder / "own.py").write_text("raise SystemExit('it was run')")
+    manifest = tiny.manifest.model_copy(deep=True)
+    manifest.files["config.json"] = FileRecord(bytes=config.stat().st_size, sha256="0")
+    (tiny.folder / MANIFEST).write_text(manifest.model_dump_json())
+    refused = run(tiny.entry, tmp_path, "")
+    assert "`trust_remote_code = true`" in refused.stderr.splitlines()[-1]
+    assert "it was run" not in refused.stderr
+    trusted = run(tiny.entry.model_copy(update={"trust_remote_code": True}), tmp_path, "")
+    assert "it was run" in trusted.stderr

@@ -60,6 +60,16 @@ def test_an_unknown_name_is_answered_with_near_ones_and_the_list(tmp_path: Path)
     assert str(failure.value).isascii()
 
 
+def test_a_model_for_some_groups_is_open_to_their_members_and_named_to_nobody(tmp_path: Path) -> None:
+    catalogue = load(tmp_path, MINIMAL + 'groups = ["lab", "course"]\n')
+    (entry,) = catalogue.entries
+    assert entry.open_to({"course", "other"})
+    assert not entry.open_to({"other"})
+    assert not entry.open_to(set())
+    with pytest.raises(ModelUnknown, match=r"not served here\. Models served here: none"):
+        catalogue.find("owner/nam")
+
+
 def test_a_model_is_found_at_its_own_revision_at_main_and_at_none(tmp_path: Path) -> None:
     catalogue = load(tmp_path, MINIMAL + 'revision = "v1"\n')
     for revision in (None, "main", "v1"):
@@ -76,8 +86,11 @@ def test_a_model_is_found_at_its_own_revision_at_main_and_at_none(tmp_path: Path
         ("models = 3\n", "must be tables"),
         ('models.x = "y"\n', "must be a table of keys"),
         ('[models."owner/name"]\nsource = "hub"\n', 'key "title" is missing'),
-        ('[models."owner/name"]\ntitle = "t"\n', 'key "source" is missing. Allowed: demo, tiny, hub'),
-        (MINIMAL + 'dtype = "float31"\n', "key \"dtype\" is 'float31'; allowed: float32, bfloat16, float16"),
+        ('[models."owner/name"]\ntitle = "t"\n', 'key "source" is missing. Allowed: demo, tiny, tiny-lora, hub'),
+        (
+            MINIMAL + 'dtype = "float31"\n',
+            "key \"dtype\" is 'float31'; allowed: float32, bfloat16, float16, int8, nf4, fp4",
+        ),
         (MINIMAL + "replica = 2\n", 'key "replica" is not known; did you mean "replicas"?'),
         (MINIMAL + "replicas = 0\n", 'key "replicas" is 0; allowed: greater than or equal to 1'),
         (MINIMAL + 'pinned = "perhaps"\n', "key \"pinned\" is 'perhaps'; allowed: a valid boolean"),

@@ -68,7 +68,7 @@ def test_commands_leave_comments_and_order_as_they_are(path: Path) -> None:
     edits.set_pinned(path, TINY_ID, True)
     edits.set_pinned(path, DEMO_ID.upper(), False)
     expected = DEFAULT_CATALOGUE.replace("pinned = true", "pinned = false", 1)
-    expected = expected.replace('purpose = "test"\n', 'purpose = "test"\npinned = true\n', 1)
+    expected = expected.replace('"tiny-lora" } }\n', '"tiny-lora" } }\npinned = true\n', 1)
     kept = [line for line in path.read_text().splitlines() if line]
     assert kept[:-5] == [*(line for line in expected.splitlines() if line), "# the end"]
     assert kept[-5:] == [

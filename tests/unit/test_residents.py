@@ -12,7 +12,7 @@ import pytest
 
 from edif_backend.dispatch import residents
 from edif_backend.dispatch.residents import Residents
-from edif_backend.errors import ModelUnusable
+from edif_backend.errors import ModelUnusable, ReplicaLost
 from edif_backend.jobs import Jobs, Submission, open_jobs
 from edif_backend.models.catalogue import ModelEntry
 from edif_backend.models.live import LiveCatalogue
@@ -33,6 +33,7 @@ class NamesOnly:
         self.there: set[str] = set()
         self.starts: list[str] = []
         self.left_by_another: list[str] = []
+        self.deaths = 0  #: of the next processes that load something
 
     def survivors(self, entries: tuple[ModelEntry, ...]) -> list[str]:
         return self.left_by_another
@@ -41,6 +42,9 @@ class NamesOnly:
         self.starts.append(entry.id)
         if "broken" in entry.id:
             raise ModelUnusable("its weights are damaged.")
+        if self.deaths:
+            self.deaths -= 1
+            raise ReplicaLost("The process that loads the model died; it is started again.")
         self.there.add(entry.id)
 
     def stop(self, model: str) -> None:
@@ -101,7 +105,7 @@ Build = Callable[..., House]
 
 @pytest.fixture
 def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Build]:
-    monkeypatch.setattr(residents, "find", lambda entry, folder: entry)
+    monkeypatch.setattr(residents, "complete", lambda entry, folder: entry)
     monkeypatch.setattr(residents, "replica_bytes", lambda snapshot, slots: GB // 2)
     made = []
 
@@ -223,6 +227,21 @@ def test_replicas_of_an_earlier_dispatcher_are_counted(house: Build) -> None:
     home.turn()
     assert home.residents.serving("x/b")
     assert not home.residents.serving("x/a")
+
+
+@pytest.mark.parametrize(("deaths", "state"), [(2, "RUNNING"), (3, "UNHEALTHY")])
+def test_a_model_ordered_by_nobodys_job_is_loaded_again_when_its_process_dies_but_not_for_ever(
+    house: Build, monkeypatch: pytest.MonkeyPatch, deaths: int, state: str
+) -> None:
+    monkeypatch.setattr(residents, "_LOAD_AGAIN_S", 0.0)
+    home = house(table("a"))
+    home.fleet.deaths = deaths
+    home.orders.place(Order("deploy", "x/a"))
+    for _ in range(3):
+        home.turn()
+    assert home.state("a")[0] == state
+    assert len(home.fleet.starts) == 3
+    assert ("died 3 times" in home.state("a")[1]) is (state == "UNHEALTHY")
 
 
 def test_a_lost_replica_holds_nothing_any_more(house: Build) -> None:

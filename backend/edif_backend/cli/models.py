@@ -14,7 +14,7 @@ from edif_backend.cli.console import AsJson, say, show_json, show_table
 from edif_backend.cli.located import find_installation
 from edif_backend.cli.readiness import gateway_status
 from edif_backend.clock import now
-from edif_backend.errors import NotServing, SetupFailed
+from edif_backend.errors import CatalogueInvalid, NotServing, SetupFailed
 from edif_backend.jobs import Jobs, open_jobs
 from edif_backend.jobs.bell import Bells
 from edif_backend.models import edits
@@ -43,6 +43,7 @@ def models(context: typer.Context, as_json: AsJson = False) -> None:
         records = [_from_catalogue(entry) for entry in Catalogue.load(installation.models_file).entries]
     else:
         records = [_from_gateway(name, model) for name, model in answer["deployments"].items()]
+        records += _not_listed(installation, {record["id"] for record in records})
     if as_json:
         show_json(records)
     else:
@@ -67,6 +68,28 @@ def _from_catalogue(entry: ModelEntry) -> dict[str, Any]:
         "purpose": entry.purpose,
         "title": entry.title,
     }
+
+
+def _not_listed(installation: Installation, listed: set[str]) -> list[dict[str, Any]]:
+    """Models for some groups only, of which the gateway tells nobody else."""
+    try:
+        entries = Catalogue.load(installation.models_file).entries
+    except CatalogueInvalid:  # the gateway says so
+        return []
+    hidden = [entry for entry in entries if entry.groups and entry.id not in listed]
+    if not hidden:
+        return []
+    table = open_jobs(installation.jobs_database, url=BackendSettings().database_url)
+    try:
+        known = table.deployments()
+    finally:
+        table.close()
+    records = []
+    for entry in hidden:
+        told = known.get(entry.id)
+        state = {"state": told.state, "description": told.description, "replicas": told.replicas} if told else {}
+        records.append({**_from_catalogue(entry), **state})
+    return records
 
 
 def _from_gateway(name: str, model: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +20,11 @@ from edif_backend.dispatch.placement import Copy, Device, Need, Part, plan
 from edif_backend.errors import ModelUnusable, ReplicaLost, SetupFailed
 from edif_backend.jobs import Jobs
 from edif_backend.models.catalogue import ModelEntry
+from edif_backend.models.experience import experience_with
 from edif_backend.models.live import LiveCatalogue
 from edif_backend.models.memory import host_bytes, replica_bytes
 from edif_backend.models.orders import Orders
-from edif_backend.models.snapshots import find
+from edif_backend.models.snapshots import complete, folder_of
 from edif_backend.replicas.fleet import Fleet
 from edif_backend.settings import BackendSettings
 from edif_protocol.wire import State
@@ -34,6 +36,9 @@ _RETRY_S = 30.0
 
 #: How long a model is taken to need for loading before it was ever loaded.
 _USUAL_LOAD_S = 20.0
+
+#: How often a model is loaded whose process dies on the way, and how long to wait in between.
+_LOADS, _LOAD_AGAIN_S = 3, 1.0
 
 _HOST = "host"
 
@@ -86,6 +91,7 @@ class Residents:
         self._wanted_since: dict[str, float] = {}
         self._ordered: set[str] = set()
         self._failed_at: dict[str, float] = {}
+        self._losses: Counter[str] = Counter()
         self._load_s: dict[str, float] = {}
 
     def start(self) -> None:
@@ -192,11 +198,16 @@ class Residents:
                     self._wanted_since.pop(id, None)
                 continue
             since = self._wanted_since.setdefault(id, now)
-            snapshot = find(entry, self._models_dir)
+            snapshot = complete(entry, self._models_dir)
             if snapshot is None:
                 self._prepare(entry)
                 continue
-            needs.append(Need(id, replica_bytes(snapshot, self._settings.slots), since, pinned=entry.pinned))
+            try:
+                size_bytes = replica_bytes(snapshot, self._settings.slots)
+            except ModelUnusable as error:
+                self._refuse(id, str(error))
+                continue
+            needs.append(Need(id, size_bytes, since, pinned=entry.pinned))
         return needs
 
     def _copy(self, resident: _Resident, waiting: Mapping[str, int], running: Mapping[str, int]) -> Copy:
@@ -221,7 +232,7 @@ class Residents:
         for id, entry in self._entries.items():
             if id in self._fetched or self._jobs.now() - self._failed_at.get(id, 0.0) < _RETRY_S:
                 continue
-            if find(entry, self._models_dir) is None:
+            if complete(entry, self._models_dir) is None:
                 self._prepare(entry)
                 return
             self._fetched.add(id)
@@ -244,7 +255,7 @@ class Residents:
             line = said.decode(errors="replace").strip()[:500] or line
             self._tell(entry, State.PROVISIONING, line)
         self._preparing.discard(entry.id)
-        if await process.wait() or find(entry, self._models_dir) is None:
+        if await process.wait() or complete(entry, self._models_dir) is None:
             self._refuse(entry.id, line)
         else:
             self._jobs.deploy(entry.id, "NOT_STARTED", "", 0)
@@ -255,6 +266,8 @@ class Residents:
         self._residents[entry.id] = _Resident(entry, parts, now, now)
         self._ordered.discard(entry.id)
         self._wanted_since.pop(entry.id, None)
+        if known_s := experience_with(entry, folder_of(entry, self._models_dir)).load_s:
+            self._load_s.setdefault(entry.id, known_s)
         self._jobs.deploying(entry.id, State.PROVISIONING, f"{entry.id} is not loaded; a place for it is made.")
         self._jobs.deploy(entry.id, "DEPLOYING", "Starting.", 0)
         self._spawn(self._load_now(entry))
@@ -267,12 +280,10 @@ class Residents:
             self._residents.pop(entry.id, None)
             self._refuse(entry.id, str(error), error.code)
         except ReplicaLost as error:
-            log.warning("replica lost while loading", model=entry.id)
-            self._jobs.deploy(entry.id, "DEPLOYING", str(error), 0)
-            await asyncio.sleep(1.0)  # one that dies at once must not be started in a tight circle
-            self._residents.pop(entry.id, None)
+            await self._load_again(entry, error)
         else:
             self._failed_at.pop(entry.id, None)
+            self._losses.pop(entry.id, None)
             resident = self._residents[entry.id]
             self._load_s[entry.id] = self._jobs.now() - began
             resident.loading, resident.loaded_at, resident.used_at = False, self._jobs.now(), self._jobs.now()
@@ -281,6 +292,23 @@ class Residents:
             self._jobs.deploy(entry.id, "RUNNING", "", 1)
         finally:
             self._turn()
+
+    async def _load_again(self, entry: ModelEntry, error: ReplicaLost) -> None:
+        """Load a model anew whose process died on the way, also when only an order asked for it; not for ever."""
+        self._losses[entry.id] += 1
+        log.warning("replica lost while loading", model=entry.id, times=self._losses[entry.id])
+        if self._losses[entry.id] >= _LOADS:
+            self._residents.pop(entry.id, None)
+            self._losses.pop(entry.id)
+            self._refuse(
+                entry.id,
+                f"The process that loads it died {_LOADS} times; most often the machine has too little memory for it.",
+            )
+            return
+        self._jobs.deploy(entry.id, "DEPLOYING", str(error), 0)
+        await asyncio.sleep(_LOAD_AGAIN_S)  # one that dies at once must not be started in a tight circle
+        self._residents.pop(entry.id, None)
+        self._ordered.add(entry.id)
 
     def _tell(self, entry: ModelEntry, state: State, text: str) -> None:
         self._jobs.deploying(entry.id, state, text)
@@ -316,7 +344,7 @@ class Residents:
 
 def _loads_alike(one: ModelEntry, other: ModelEntry) -> bool:
     """Whether a replica of ``one`` is a replica of ``other`` too: what differs is for listings and placement."""
-    outside = {"title": "", "pinned": False, "purpose": "research", "replicas": 1}
+    outside = {"title": "", "pinned": False, "purpose": "research", "replicas": 1, "groups": ()}
     return one.model_copy(update=outside) == other.model_copy(update=outside)
 
 

@@ -26,6 +26,7 @@ from nnsight.schema.request import RequestModel
 from nnsight.tracing.tracer import _saves, dec, inc
 
 from edif_backend.executors import frames, packing
+from edif_backend.executors.allowance import Allowance, JobTooLarge
 from edif_backend.executors.frames import Kind
 from edif_backend.executors.jail_shelf import JailShelf
 from edif_backend.executors.pristine import Pristine
@@ -48,7 +49,7 @@ _CLIENTS_PACKAGES = re.compile(r"[/\\](site|dist)-packages[/\\]")
 _CAUSE = "The above exception was the direct cause of the following exception:"
 
 
-def serve(sock: socket.socket, model: nnsight.TransformersModel, threads: int) -> bool:
+def serve(sock: socket.socket, model: nnsight.TransformersModel, threads: int, allowance: Allowance) -> bool:
     """Take one job, run it, answer; returns whether it went well and there may be another."""
     try:
         kind, body = frames.receive(sock, frames.WORDS_BYTES)
@@ -65,7 +66,7 @@ def serve(sock: socket.socket, model: nnsight.TransformersModel, threads: int) -
     started = time.perf_counter()
     try:
         with shelf.using(JailShelf(sock)):
-            saved = run(model, payload, bool(job["compress"]), job["env"])
+            saved = run(model, payload, bool(job["compress"]), job["env"], allowance)
         ran = time.perf_counter()
         send = lambda piece: sock.sendall(frames.pack(Kind.RESULT, piece))  # noqa: E731 - names one expression
         result_bytes = packing.pack(saved, bool(job["compress"]), send)
@@ -81,10 +82,10 @@ def serve(sock: socket.socket, model: nnsight.TransformersModel, threads: int) -
 
 
 def serve_while_pristine(
-    sock: socket.socket, model: nnsight.TransformersModel, threads: int, pristine: Pristine
+    sock: socket.socket, model: nnsight.TransformersModel, threads: int, pristine: Pristine, allowance: Allowance
 ) -> None:
     """Take jobs of one user for as long as each leaves this process as it found it."""
-    while serve(sock, model, threads):
+    while serve(sock, model, threads, allowance):
         changed = pristine.changed()
         sock.sendall(frames.words(Kind.KEPT, changed=changed[:_CHANGED_CHARACTERS]))
         if changed:
@@ -95,28 +96,53 @@ class Unreadable(Exception):
     """The payload could not be rebuilt here."""
 
 
-def run(model: nnsight.TransformersModel, payload: bytes, compress: bool, env: dict[str, Any]) -> dict[str, Any]:
+def run(
+    model: nnsight.TransformersModel, payload: bytes, compress: bool, env: dict[str, Any], allowance: Allowance
+) -> dict[str, Any]:
     """Run the traced block in ``payload`` on ``model``; returns the saved values by name.
 
     Raises:
         Unreadable: the payload cannot be rebuilt (a module that is missing here, a model of another shape).
+        JobTooLarge: it would need more memory than it may take.
         BaseException: whatever the block raises.
     """
+    _set_environment(model, env, allowance.adapters)
     try:
         tracer = RequestModel.deserialize(payload, model._remoteable_persistent_objects(), compress=compress)
     except Exception as error:
         raise Unreadable(_unreadable(error)) from error
     _name_classes()
     _draw_seeds()
-    model._remoteable_set_env(env)
     # As nnsight's own Tracer.__exit__ does: saves are recorded between inc and dec, by identity.
     inc()
     try:
-        tracer.execute(tracer.info.code)
+        with allowance.watched(model, _generated(tracer)):
+            tracer.execute(tracer.info.code)
         saves = _saves()
         return {name: value for name, value in tracer.info.frame.f_locals.items() if id(value) in saves}
     finally:
         dec()
+
+
+def _set_environment(model: nnsight.TransformersModel, env: dict[str, Any], adapters: dict[str, str]) -> None:
+    """Apply what the request asks for beyond the model: an adapter, by its name, and the attention implementation.
+
+    Comes before the payload is rebuilt, which may refer to modules of the adapter.
+    """
+    name = env.get("peft")
+    if name is None:
+        model._remoteable_set_env(env)
+        return
+    if name not in adapters:
+        raise Unreadable(f"The adapter {name!r} is not served with this model.")
+    model._remoteable_set_env({**env, "peft": adapters[name]})
+    model.peft = name
+
+
+def _generated(tracer: Any) -> int:
+    """Tokens that ``model.generate`` was asked for; 0 for a trace."""
+    asked = getattr(tracer, "kwargs", {}).get("max_new_tokens", 0)
+    return asked if isinstance(asked, int) else 0
 
 
 def _name_classes() -> None:
@@ -139,7 +165,7 @@ def _draw_seeds() -> None:
 
 def describe(error: BaseException) -> str:
     """What the user is shown: their own lines, the cause, and the mend where it is known."""
-    if isinstance(error, Unreadable):
+    if isinstance(error, Unreadable | JobTooLarge):
         return str(error)
     if isinstance(error, SystemExit):
         return f"Your code ended the job: SystemExit({error.code!r}).\n{_user_traceback(error)}"

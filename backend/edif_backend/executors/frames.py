@@ -37,7 +37,7 @@ class Kind(IntEnum):
     FORKED = 9  #: from the zygote: JSON {pid}
     EXITED = 10  #: from the zygote: JSON {pid, status}
     LOADING = 11  #: from the zygote: a sentence on how far it is
-    READY = 12  #: from the zygote: JSON {seconds, parameters}
+    READY = 12  #: from the zygote: JSON {seconds, parameters, profile (if it was measured just now)}
     KILL = 13  #: to the zygote: JSON {pid}
     KEPT = 14  #: from the executor: JSON {changed}, empty when it may take its user's next job
     KEEP = 15  #: from the executor: JSON {name}; the pieces of a value to keep follow

@@ -52,7 +52,9 @@ def weights_to_huge_pages(module: torch.nn.Module) -> bool:
     """
     import torch
 
-    tensors = [tensor for tensor in (*module.parameters(), *module.buffers()) if tensor.device.type == "cpu"]
+    from edif_backend.models.quantized import plain_tensors
+
+    tensors = [tensor for tensor in plain_tensors(module) if tensor.device.type == "cpu"]
     storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage() for tensor in tensors}
     sizes = {address: -(-storage.nbytes() // 64) * 64 for address, storage in storages.items() if storage.nbytes()}
     total = -(-sum(sizes.values()) // _HUGE) * _HUGE

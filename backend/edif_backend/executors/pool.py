@@ -23,7 +23,12 @@ from edif_backend.errors import ExecutorLost, ModelUnusable, ResultTooLarge, Tim
 from edif_backend.executors import frames, jail, keeping_dialog
 from edif_backend.executors.frames import FrameError, Kind
 from edif_backend.executors.keeping_dialog import Keeper, KeepingDialog
+from edif_backend.executors.progress import wait_until_loaded
 from edif_backend.executors.zygote import ZygoteConfig
+from edif_backend.models.catalogue import ModelEntry
+from edif_backend.models.experience import experience_with, remember
+from edif_backend.models.peaks import Profile
+from edif_backend.models.snapshots import folder_of
 
 log = structlog.get_logger(__name__)
 
@@ -95,6 +100,10 @@ class ExecutorPool:
         self._keep: asyncio.StreamWriter | None = None
         self._last_words = ""
         self._judging: dict[asyncio.Task[None], str] = {}  # executors that are being checked, and whose they are
+        self._model = ModelEntry.model_validate(entry)
+        self._experience = experience_with(self._model, folder)
+        adapters = self._model.adapter_entries
+        self._adapters = {adapter.id: folder_of(adapter, folder.parent) for adapter in adapters}
         self.parameters = 0
 
     @property
@@ -112,7 +121,7 @@ class ExecutorPool:
         ours, theirs = socket.socketpair()
         line = jail.command(
             ["-m", "edif_backend.executors.zygote", str(theirs.fileno()), self._config().dumps()],
-            folders=[self._folder],
+            folders=[self._folder, *self._adapters.values()],
             environment={"EDIF_ROLE": "executor", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"},
         )
         # Not asyncio's own: its transport reads whole buffers ahead, and the zygote is waited for in one place only.
@@ -123,16 +132,11 @@ class ExecutorPool:
         reader, self._keep = await asyncio.open_connection(sock=ours.dup())
         self._spawn(self._keep_errors(self._zygote))
         try:
-            while True:
-                kind, body = await frames.read(reader)
-                if kind is Kind.READY:
-                    self.parameters = int(frames.read_words(body)["parameters"])
-                    break
-                say(body.decode(errors="replace")[:200])
+            await self._load(reader, say)
         except asyncio.IncompleteReadError:
             await asyncio.to_thread(self._zygote.wait)
             raise ModelUnusable(
-                f"The model could not be loaded: {self._last_words or 'the process ended'}; the replica's log has more."
+                self._last_words or "The process that loads it ended without a word; the replica's log has more."
             ) from None
         self._listening = self._spawn(self._listen(reader))
         for _ in range(self._target):
@@ -297,6 +301,16 @@ class ExecutorPool:
 
     # -- the zygote -----------------------------------------------------------
 
+    async def _load(self, reader: asyncio.StreamReader, say: Callable[[str], None]) -> None:
+        """Wait until the model is loaded; keep what this load has shown for later ones."""
+        began = time.monotonic()
+        told = await wait_until_loaded(reader, say, self._experience.load_s)
+        self.parameters = int(told["parameters"])
+        if told.get("profile"):
+            remember(self._model, self._folder, profile=Profile.model_validate(told["profile"]))
+        else:  # measuring took its time, too, and is not done again
+            remember(self._model, self._folder, load_s=round(time.monotonic() - began, 1))
+
     def _config(self) -> ZygoteConfig:
         return ZygoteConfig(
             entry=self._entry,
@@ -304,7 +318,9 @@ class ExecutorPool:
             threads=self._limits.threads,
             memory_bytes=self._limits.memory_bytes,
             tmp_bytes=self._limits.tmp_bytes,
-            shown=tuple(str(folder) for folder in jail.readable([self._folder])),
+            shown=tuple(str(folder) for folder in jail.readable([self._folder, *self._adapters.values()])),
+            adapters={name: str(folder) for name, folder in self._adapters.items()},
+            profile=self._experience.profile.model_dump() if self._experience.profile else None,
         )
 
     def _tell(self, frame: bytes, descriptor: int | None = None) -> None:

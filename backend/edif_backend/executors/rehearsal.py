@@ -16,6 +16,7 @@ from nnsight.tracing.backend import Backend
 from nnsight.tracing.tracer import Tracer
 
 from edif_backend.executors import frames
+from edif_backend.executors.allowance import Allowance
 from edif_backend.executors.executor import serve
 from edif_backend.executors.frames import Kind
 
@@ -23,8 +24,9 @@ from edif_backend.executors.frames import Kind
 class Rehearsal:
     """Small jobs, from their frames to their results, over a socket pair."""
 
-    def __init__(self, model: nnsight.TransformersModel) -> None:
+    def __init__(self, model: nnsight.TransformersModel, allowance: Allowance) -> None:
         self._model = model
+        self._allowance = allowance
         self._payloads = [self._payload(torch.tensor([[0, 1, 2, 3, 4, 5, 6, 7]])), self._payload("A first prompt")]
 
     def _payload(self, prompt: torch.Tensor | str) -> bytes:
@@ -45,7 +47,7 @@ class Rehearsal:
             with ours, theirs:
                 ours.sendall(frames.words(Kind.JOB, compress=True, env=env) + frames.pack(Kind.PAYLOAD, payload))
                 with contextlib.redirect_stdout(sys.stdout), contextlib.redirect_stderr(sys.stderr):
-                    serve(theirs, self._model, threads=1)
+                    serve(theirs, self._model, threads=1, allowance=self._allowance)
                 while (frame := frames.receive(ours, frames.WORDS_BYTES))[0] not in (Kind.DONE, Kind.FAILED):
                     pass
             if frame[0] is Kind.FAILED:

@@ -22,9 +22,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from edif_backend.errors import ModelUnusable
+from edif_backend.errors import FabricError, ModelUnusable
 from edif_backend.executors import capabilities, frames, pages, walls
+from edif_backend.executors.allowance import Allowance
 from edif_backend.executors.frames import Kind
+from edif_backend.models.peaks import Profile
 
 if TYPE_CHECKING:
     from nnsight import TransformersModel
@@ -47,6 +49,8 @@ class ZygoteConfig:
     memory_bytes: int  #: address space of an executor beyond what is mapped
     tmp_bytes: int  #: size of an executor's private /tmp
     shown: tuple[str, ...]  #: folders that the jail shows
+    adapters: dict[str, str]  #: folders of the PEFT adapters of the model, by name
+    profile: dict[str, Any] | None  #: what jobs of the model need, if it was measured before
 
     def dumps(self) -> str:
         """As JSON."""
@@ -161,11 +165,23 @@ def load(config: ZygoteConfig, say: Callable[[str], None]) -> TransformersModel:
         raise ModelUnusable(f"{entry.id}: its files are not there or not complete.")
     say(f"Loading the weights of {entry.id}.")
     model = load_model(snapshot, entry)
+    if config.adapters:
+        import peft  # noqa: F401 - so that no job has to
     pages.weights_to_huge_pages(model._module)
     return model
 
 
-def rehearse(model: TransformersModel) -> tuple[list[pages.Stretch], Untouched | None]:
+def needs_of(model: TransformersModel, config: ZygoteConfig, say: Callable[[str], None]) -> Profile | None:
+    """What jobs of the model need, as it was measured at an earlier load or is now."""
+    if config.profile:
+        return Profile.model_validate(config.profile)
+    say("Measuring how much memory its jobs need; this is done once.")
+    from edif_backend.executors.measuring import measure
+
+    return measure(model._module, int(getattr(model._module.config.get_text_config(), "max_position_embeddings", 2048)))
+
+
+def rehearse(model: TransformersModel, allowance: Allowance) -> tuple[list[pages.Stretch], Untouched | None]:
     """Play a job through, so that every fork finds code and weights warm.
 
     Returns:
@@ -176,7 +192,7 @@ def rehearse(model: TransformersModel) -> tuple[list[pages.Stretch], Untouched |
 
     if importlib.util.find_spec("edif"):
         importlib.import_module("edif")  # what a block may use (edif.keep) takes a quarter of a second to import
-    rehearsal = Rehearsal(model)
+    rehearsal = Rehearsal(model, allowance)
     for _ in range(2):
         rehearsal.play()
     gc.collect()
@@ -202,9 +218,14 @@ def main() -> None:
     def say(text: str) -> None:
         control.sendall(frames.pack(Kind.LOADING, text.encode()))
 
-    model = load(config, say)
+    try:
+        model = load(config, say)
+    except FabricError as error:
+        sys.exit(str(error))  # its sentence is the last line, and the operator needs no traceback
+    profile = needs_of(model, config, say)
+    allowance = Allowance(profile, config.memory_bytes, config.adapters)
     say("Rehearsing a job.")
-    touched, untouched = rehearse(model)
+    touched, untouched = rehearse(model, allowance)
     from edif_backend.executors.executor import serve, serve_while_pristine
     from edif_backend.executors.pristine import Pristine
 
@@ -212,14 +233,16 @@ def main() -> None:
     if threads != 1:
         raise RuntimeError(f"the zygote has {threads} threads and cannot fork safely")
     parameters = sum(parameter.numel() for parameter in model._module.parameters())
-    control.sendall(frames.words(Kind.READY, seconds=round(time.monotonic() - started_at, 3), parameters=parameters))
+    seconds = round(time.monotonic() - started_at, 3)
+    measured = profile.model_dump() if profile and not config.profile else None
+    control.sendall(frames.words(Kind.READY, seconds=seconds, parameters=parameters, profile=measured))
 
     def execute(sock: socket.socket, pagemap: BinaryIO, status: BinaryIO) -> None:
         pages.make_own(touched)  # while it waits for its job
         if untouched:
-            serve_while_pristine(sock, model, config.threads, Pristine(untouched, pagemap, status))
+            serve_while_pristine(sock, model, config.threads, Pristine(untouched, pagemap, status), allowance)
         else:
-            serve(sock, model, config.threads)
+            serve(sock, model, config.threads, allowance)
 
     Zygote(control, config, execute).serve()
 

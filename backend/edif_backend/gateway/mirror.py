@@ -84,7 +84,7 @@ class _Shelf:
             raise _Refusal(404, "NotFound", f"The model mirror has nothing at {path[:100]}.")
         owner = match["repo"].partition("/")[0]
         try:
-            entry = self._catalogue.entry(match["repo"])
+            entry = self._catalogue.adapter(match["repo"]) or self._catalogue.entry(match["repo"])
         except ModelUnknown as error:
             return self._elsewhere(path, request, str(error), owner)
         snapshot = find(entry, self._models_dir)

@@ -18,7 +18,15 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect
 
-from edif_backend.errors import LimitReached, NotServing, PayloadRefused, PayloadTooLarge, SessionUnknown
+from edif_backend.errors import (
+    LimitReached,
+    ModelNotOpen,
+    ModelUnknown,
+    NotServing,
+    PayloadRefused,
+    PayloadTooLarge,
+    SessionUnknown,
+)
 from edif_backend.gateway.identity import User
 from edif_backend.gateway.parts import Parts, parts_of
 from edif_backend.gateway.payloads import check_payload, check_version
@@ -42,7 +50,7 @@ async def submit(request: Request) -> Response:
     check_version(request.headers.get(NNSIGHT_HEADER))
     user = await parts.user(request)
     envelope, payload = await _read_form(request, parts.settings.max_payload_bytes)
-    entry = _model(parts, envelope)
+    entry = _model(parts, envelope, user)
     _check_session(parts, envelope, user)
     await asyncio.to_thread(check_payload, payload, envelope.compress, parts.settings.max_unpacked_bytes)
 
@@ -129,12 +137,22 @@ async def _read_form(request: Request, limit_bytes: int) -> tuple[Envelope, byte
     return envelope, payload
 
 
-def _model(parts: Parts, envelope: Envelope) -> ModelEntry:
+def _model(parts: Parts, envelope: Envelope, user: User) -> ModelEntry:
     try:
         key = ModelKey.parse(envelope.model_key)
     except ValueError as error:
         raise PayloadRefused(str(error)) from error
-    return parts.catalogue.find(key.repo_id, key.revision)
+    entry = parts.catalogue.find(key.repo_id, key.revision)
+    if not entry.open_to(user.groups):
+        raise ModelNotOpen(
+            f"{entry.id} may be used by members of {', '.join(entry.groups)} only, and {user.name} is in none of these "
+            "groups: ask whoever runs this workbench."
+        )
+    adapter = envelope.env.get("peft")
+    if adapter is not None and adapter not in entry.adapters:
+        known = ", ".join(entry.adapters) or "none"
+        raise ModelUnknown(f"This adapter is not served with {entry.id}; adapters of it served here: {known}.")
+    return entry
 
 
 def _check_session(parts: Parts, envelope: Envelope, user: User) -> None:

@@ -34,16 +34,18 @@ async def connected(request: Request) -> dict[str, str]:
 
 @routes.get("/status")
 async def status(request: Request) -> dict[str, Any]:
-    """Every model of the catalogue and its state, in the words of nnsight's ``status()``, and the queue of each.
+    """Every model that the asking user may use, its state in the words of nnsight's ``status()``, and its queue.
 
     ``wait_s`` is how long a job of somebody new is expected to wait, in seconds.
     """
     parts = parts_of(request)
+    user = await parts.user_or_none(request)
     parts.catalogue.refresh()
     known, waiting = await parts.ask(Jobs.deployments), await parts.ask(Jobs.waiting)
     running = await parts.ask(Jobs.claimed)
     deployments: dict[str, Any] = {}
-    for entry in parts.catalogue.entries:
+    listed = [entry for entry in parts.catalogue.entries if entry.open_to(user.groups if user else frozenset())]
+    for entry in listed:
         deployment = known.get(entry.id)
         state = deployment.state if deployment else "NOT_STARTED"
         deployments[entry.id] = {
@@ -51,7 +53,7 @@ async def status(request: Request) -> dict[str, Any]:
             "repo_id": entry.id,
             "revision": entry.revision,
             "task": entry.task,
-            "trust_remote_code": False,
+            "trust_remote_code": entry.trust_remote_code,
             "deployment_level": "HOT" if state == "RUNNING" else "WARM" if state == "DEPLOYING" else "COLD",
             "application_state": state,
             "description": deployment.description if deployment else "",
@@ -63,7 +65,7 @@ async def status(request: Request) -> dict[str, Any]:
         }
     return {
         "deployments": deployments,
-        "waiting": {model: sum(users.values()) for model, users in waiting.items()},
+        "waiting": {model: sum(users.values()) for model, users in waiting.items() if model in deployments},
         "queue": {
             entry.id: {
                 "waiting": sum(waiting.get(entry.id, {}).values()),
@@ -71,7 +73,7 @@ async def status(request: Request) -> dict[str, Any]:
                 "running": running.get(entry.id, 0),
                 "wait_s": known[entry.id].wait_s if entry.id in known else None,
             }
-            for entry in parts.catalogue.entries
+            for entry in listed
         },
         "catalogue_problem": parts.catalogue.problem,
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -18,10 +19,12 @@ from edif_backend.errors import CatalogueInvalid, ModelUnknown
 
 DEMO_ID = "edif/smollm2-135m-demo"
 TINY_ID = "edif/tiny-gpt2"
+TINY_LORA_ID = "edif/tiny-lora"
 DEFAULT_REVISION = "main"  #: the Hub's default branch; for a model of ours, "as it is now"
 
-Source = Literal["demo", "tiny", "hub"]
-Dtype = Literal["float32", "bfloat16", "float16"]
+Source = Literal["demo", "tiny", "tiny-lora", "hub"]
+Dtype = Literal["float32", "bfloat16", "float16", "int8", "nf4", "fp4"]
+FOUR_BIT = ("nf4", "fp4")  #: as nnsight and transformers name them; for GPUs
 Task = Literal["text-generation"]
 Purpose = Literal["research", "test"]
 
@@ -41,11 +44,16 @@ DEFAULT_CATALOGUE = f"""\
 #   repo            with source = "hub": the repository there, if it is not the name of the table
 #   revision        "main"; a branch, a tag or, best, a commit
 #   task            "text-generation"
-#   dtype           "float32", "bfloat16" or "float16"
+#   dtype           "float32", "bfloat16", "float16" or "int8"; where there is a GPU also "nf4" or "fp4"
 #   pinned          false; true: made ready by `edif up` and loaded at once, not on first use
 #   purpose         "research" or "test"
 #   replicas        1; how many copies are loaded
-#   context_tokens  longest prompt, if it is to be less than the model's own
+#   context_tokens  longest sequence, if it is to be less than the model's own
+#   groups          [] for everybody; names of the hub's groups whose members alone see and use the model
+#   adapters        PEFT adapters a trace may ask for: a table each, with "source" and, for the Hub, "revision":
+#                       [models."NAME".adapters."OWNER/ADAPTER"]
+#                       source = "hub"
+#   trust_remote_code  false; true: run Python files that come with the model, in the jail and, as they ask, in kernels
 
 [models."{DEMO_ID}"]
 title = "SmolLM2 135M Instruct, dequantized from Q4_1"
@@ -56,6 +64,7 @@ pinned = true
 title = "Random GPT-2, 4 layers of width 128: for tests and benchmarks"
 source = "tiny"
 purpose = "test"
+adapters = {{ "{TINY_LORA_ID}" = {{ source = "tiny-lora" }} }}
 
 # Any model of the Hugging Face Hub, where there is network:
 # [models."openai-community/gpt2"]
@@ -63,6 +72,15 @@ purpose = "test"
 # source = "hub"
 # revision = "607a30d783dfa663caf39e06633721c8d4cfcd7e"
 """
+
+
+class Adapter(BaseModel):
+    """A PEFT adapter of a model, by whose name traces ask for it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: Literal["hub", "tiny-lora"]
+    revision: str = DEFAULT_REVISION
 
 
 class ModelEntry(BaseModel):
@@ -81,6 +99,30 @@ class ModelEntry(BaseModel):
     purpose: Purpose = "research"
     replicas: int = Field(default=1, ge=1, le=64)
     context_tokens: int | None = Field(default=None, ge=1)
+    groups: tuple[str, ...] = ()
+    adapters: dict[str, Adapter] = Field(default_factory=dict)
+    trust_remote_code: bool = False
+
+    @property
+    def adapter_entries(self) -> list[ModelEntry]:
+        """What stands for each adapter where files are made ready and handed out."""
+        return [
+            ModelEntry(
+                id=name, title=f"Adapter of {self.id}", source=adapter.source, repo=name, revision=adapter.revision
+            )
+            for name, adapter in self.adapters.items()
+        ]
+
+    def open_to(self, groups: AbstractSet[str]) -> bool:
+        """Whether a member of ``groups`` may see and use it."""
+        return not self.groups or not groups.isdisjoint(self.groups)
+
+    @field_validator("adapters")
+    @classmethod
+    def _adapter_names(cls, adapters: dict[str, Adapter]) -> dict[str, Adapter]:
+        for name in adapters:
+            cls._hub_name(name)
+        return adapters
 
     @field_validator("id", "repo")
     @classmethod
@@ -103,6 +145,8 @@ class Catalogue:
     def __init__(self, entries: tuple[ModelEntry, ...]) -> None:
         self.entries = entries
         self._by_name = {entry.id.casefold(): entry for entry in entries}
+        adapters = (adapter for entry in entries for adapter in entry.adapter_entries)
+        self._adapters = {adapter.id.casefold(): adapter for adapter in adapters}
 
     @classmethod
     def load(cls, path: Path) -> Catalogue:
@@ -132,6 +176,10 @@ class Catalogue:
             raise ModelUnknown(self._unknown(repo_id))
         return found
 
+    def adapter(self, repo_id: str) -> ModelEntry | None:
+        """The adapter named ``repo_id``, of whichever model."""
+        return self._adapters.get(repo_id.casefold())
+
     def find(self, repo_id: str, revision: str | None = None) -> ModelEntry:
         """The model named ``repo_id`` if it is served at ``revision``; none and ``main`` mean "the one you serve".
 
@@ -147,14 +195,15 @@ class Catalogue:
         return entry
 
     def _unknown(self, repo_id: str) -> str:
-        near = difflib.get_close_matches(repo_id.casefold(), self._by_name, n=3, cutoff=0.5)
+        listed = {name: entry for name, entry in self._by_name.items() if entry.open_to(frozenset())}
+        near = difflib.get_close_matches(repo_id.casefold(), listed, n=3, cutoff=0.5)
         # Somebody may know the name only, or have another owner in mind.
         name = repo_id.casefold().rpartition("/")[2]
-        names = {known.rpartition("/")[2]: known for known in self._by_name}
+        names = {known.rpartition("/")[2]: known for known in listed}
         near += [names[match] for match in difflib.get_close_matches(name, names, n=3, cutoff=0.6)]
-        spelled = list(dict.fromkeys(self._by_name[match].id for match in near))
+        spelled = list(dict.fromkeys(listed[match].id for match in near))
         hint = f" Did you mean {' or '.join(spelled)}?" if spelled else ""
-        known = ", ".join(entry.id for entry in self.entries) or "none"
+        known = ", ".join(entry.id for entry in listed.values()) or "none"
         return f"The model {_printable(repo_id)} is not served here.{hint} Models served here: {known}."
 
 

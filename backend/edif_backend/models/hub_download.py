@@ -64,10 +64,11 @@ def _wanted(entry: ModelEntry, info: ModelInfo) -> dict[str, int]:
     """Size in bytes by name of the files to fetch: safetensors if there are any, else PyTorch's own format."""
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
     # Sub-folders hold copies for other programs, but for chat templates.
+    endings = (*WEIGHTS, *TEXTS, *((".py",) if entry.trust_remote_code else ()))
     chosen = {
         name: size
         for name, size in sizes.items()
-        if name.endswith((*WEIGHTS, *TEXTS)) and ("/" not in name or name.startswith("additional_chat_templates/"))
+        if name.endswith(endings) and ("/" not in name or name.startswith("additional_chat_templates/"))
     }
     if any(name.endswith(".safetensors") for name in chosen):
         chosen = {name: size for name, size in chosen.items() if not name.endswith((".bin", ".bin.index.json"))}

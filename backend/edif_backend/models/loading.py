@@ -13,13 +13,16 @@ import huggingface_hub.constants
 import torch
 from nnsight import TransformersModel
 from nnsight.modeling import huggingface as nnsight_huggingface
+from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
 from edif_backend.errors import ModelUnusable
-from edif_backend.models.catalogue import ModelEntry
+from edif_backend.models.catalogue import FOUR_BIT, ModelEntry
+from edif_backend.models.quantized import to_int8
 from edif_backend.models.snapshots import Snapshot
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+#: What a model is loaded in; one in int8 is quantized from float32 and computes in it.
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "int8": torch.float32}
 
 
 def load(snapshot: Snapshot, entry: ModelEntry) -> TransformersModel:
@@ -29,21 +32,45 @@ def load(snapshot: Snapshot, entry: ModelEntry) -> TransformersModel:
     ``TransformersModel(entry.id, task=entry.task)`` refers to.
 
     Raises:
-        ModelUnusable: the files cannot be loaded as a model.
+        ModelUnusable: the files cannot be loaded as a model, or not in this dtype on this machine.
     """
+    if entry.dtype in FOUR_BIT:
+        raise ModelUnusable(
+            f"{entry.id} cannot be loaded as {entry.dtype}: weights of four bits need a GPU, and models run on the CPU "
+            "here. Choose float32, bfloat16 or int8 in models.toml."
+        )
     try:
         with _offline():
-            model = TransformersModel(str(snapshot.folder), task=entry.task, dispatch=True, dtype=DTYPES[entry.dtype])
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:  # what transformers raises on bad files
-        raise ModelUnusable(
-            f"{entry.id} cannot be loaded from {snapshot.folder} ({type(error).__name__}: {error}): "
-            "check it with `python -m edif_backend.models prepare --verify`."
-        ) from error
+            model = TransformersModel(
+                str(snapshot.folder),
+                task=entry.task,
+                dispatch=True,
+                dtype=DTYPES[entry.dtype],
+                trust_remote_code=entry.trust_remote_code,
+            )
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
+        raise ModelUnusable(_why(snapshot, entry, error)) from error  # what transformers raises on bad files
     _rename(model, entry)
     module: torch.nn.Module = model._module
     module.eval()
     module.requires_grad_(False)
+    if entry.dtype == "int8":
+        to_int8(module, entry.id)
     return model
+
+
+def _why(snapshot: Snapshot, entry: ModelEntry, error: Exception) -> str:
+    """What happened and what the operator can do about it."""
+    if "trust_remote_code" in str(error):
+        return (
+            f"{entry.id} comes with Python code of its own, which is not run unless you trust it: read it, then set "
+            "`trust_remote_code = true` in models.toml."
+        )
+    said = " ".join(str(error).split())[:300]
+    return (
+        f"{entry.id} cannot be loaded from {snapshot.folder} ({type(error).__name__}: {said}): "
+        f"check it with `python -m edif_backend.models prepare --verify {entry.id}`."
+    )
 
 
 def _rename(model: TransformersModel, entry: ModelEntry) -> None:

@@ -15,10 +15,11 @@ import fcntl
 import hashlib
 import importlib
 import json
+import math
 import os
 import shutil
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,7 @@ Say = Callable[[str], None]  #: takes one line of progress, for people
 _SOURCES = {
     "demo": "edif_backend.models.smollm2_demo",
     "tiny": "edif_backend.models.tiny_gpt2",
+    "tiny-lora": "edif_backend.models.tiny_lora",
     "hub": "edif_backend.models.hub_download",
 }
 
@@ -106,7 +108,26 @@ def find(entry: ModelEntry, models_dir: Path) -> Snapshot | None:
     return Snapshot(entry, folder, manifest)
 
 
+def complete(entry: ModelEntry, models_dir: Path) -> Snapshot | None:
+    """The snapshot of ``entry`` if it and those of all its adapters are there."""
+    if all(find(adapter, models_dir) for adapter in entry.adapter_entries):
+        return find(entry, models_dir)
+    return None
+
+
 def prepare(entry: ModelEntry, models_dir: Path, say: Say, *, verify: bool = False) -> Snapshot:
+    """The snapshot of ``entry``, and of each of its adapters; see :func:`prepare_one`."""
+    for adapter in entry.adapter_entries:
+        files = prepare_one(adapter, models_dir, say, verify=verify).manifest.files
+        if not {"adapter_config.json", "adapter_model.safetensors"} <= files.keys():
+            raise ModelUnusable(
+                f"{adapter.id}, named as an adapter of {entry.id}, has no adapter_config.json or no "
+                "adapter_model.safetensors: only PEFT adapters in safetensors are taken."
+            )
+    return prepare_one(entry, models_dir, say, verify=verify)
+
+
+def prepare_one(entry: ModelEntry, models_dir: Path, say: Say, *, verify: bool = False) -> Snapshot:
     """The snapshot of ``entry``, made or mended first if need be; may take minutes.
 
     Checksums are computed when a file's size or time differs from when they were last right, or with ``verify``.
@@ -202,22 +223,39 @@ def _manifest(entry: ModelEntry, folder: Path, commit: str | None) -> Manifest:
     )
 
 
-def _parameters(folder: Path, files: dict[str, FileRecord]) -> dict[str, int]:
+def _parameters(folder: Path, files: Iterable[str]) -> dict[str, int]:
     """Parameters by dtype, from the headers of the safetensors files."""
     counts: dict[str, int] = {}
+    for _, dtype, shape in _headers(folder, files):
+        counts[dtype] = counts.get(dtype, 0) + math.prod(shape)
+    return counts
+
+
+def tensors_of(snapshot: Snapshot) -> Iterator[tuple[str, str, list[int]]]:
+    """Name, dtype and shape of every tensor, from the headers of the safetensors files.
+
+    Raises:
+        ModelUnusable: a file is damaged.
+    """
+    yield from _headers(snapshot.folder, snapshot.manifest.files)
+
+
+def _headers(folder: Path, files: Iterable[str]) -> Iterator[tuple[str, str, list[int]]]:
     for name in files:
         if not name.endswith(".safetensors"):
             continue
-        with (folder / name).open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            header: dict[str, Any] = json.loads(file.read(length))
+        try:
+            with (folder / name).open("rb") as file:
+                (length,) = struct.unpack("<Q", file.read(8))
+                header: dict[str, Any] = json.loads(file.read(length))
+        except (OSError, ValueError, OverflowError, MemoryError, struct.error) as error:
+            raise ModelUnusable(
+                f"The weights in {folder / name} are damaged ({error}): fetch them again with "
+                "`python -m edif_backend.models prepare --verify`."
+            ) from error
         header.pop("__metadata__", None)
-        for tensor in header.values():
-            size = 1
-            for extent in tensor["shape"]:
-                size *= extent
-            counts[tensor["dtype"]] = counts.get(tensor["dtype"], 0) + size
-    return counts
+        for tensor, found in header.items():
+            yield tensor, found["dtype"], found["shape"]
 
 
 def _intact(snapshot: Snapshot, verify: bool, say: Say) -> bool:

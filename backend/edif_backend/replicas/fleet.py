@@ -148,5 +148,5 @@ class Fleet:
 
 def _name(entry: ModelEntry) -> str:
     """The actor's name, other for every other way to load the model: what was changed meanwhile is not found again."""
-    loaded = entry.model_dump_json(exclude={"title", "pinned", "purpose", "replicas"})
+    loaded = entry.model_dump_json(exclude={"title", "pinned", "purpose", "replicas", "groups"})
     return f"replica:{entry.id}@{hashlib.sha256(loaded.encode()).hexdigest()[:12]}"
