@@ -23,6 +23,7 @@ from edif_backend.errors import ExecutorLost, ModelUnusable, ResultTooLarge, Tim
 from edif_backend.executors import frames, jail, keeping_dialog
 from edif_backend.executors.frames import FrameError, Kind
 from edif_backend.executors.keeping_dialog import Keeper, KeepingDialog
+from edif_backend.executors.printed import Output, seconds_told
 from edif_backend.executors.progress import wait_until_loaded
 from edif_backend.executors.zygote import ZygoteConfig
 from edif_backend.models.catalogue import ModelEntry
@@ -32,8 +33,6 @@ from edif_backend.models.snapshots import folder_of
 
 log = structlog.get_logger(__name__)
 
-#: Lines of output kept of one job, and their length in all.
-_LOG_LINES, _LOG_BYTES = 2_000, 1 << 20
 #: An executor kept for its user ends after so many jobs, or when that user has sent none for so long.
 _JOBS, _IDLE_S = 200, 60.0
 #: What an executor may take to say whether it is as it was; how long its user's next job waits for that at most; and
@@ -222,7 +221,7 @@ class ExecutorPool:
         started: Callable[[], None],
         said: Callable[[str], None],
     ) -> tuple[int, dict[str, float]]:
-        result_bytes, has_started, output = 0, False, _Output(said)
+        result_bytes, has_started, output = 0, False, Output(said)
         while True:
             kind, body = await frames.read(executor.reader)
             if kind is Kind.RESULT:
@@ -243,7 +242,7 @@ class ExecutorPool:
             elif kind is Kind.FAILED:
                 raise UserCodeFailed(frames.text(str(frames.read_words(body).get("description", "")))[:100_000])
             elif kind is Kind.DONE:
-                return result_bytes, _seconds(frames.read_words(body).get("seconds"))
+                return result_bytes, seconds_told(frames.read_words(body).get("seconds"))
             else:
                 raise FrameError(f"unexpected {kind.name}")
 
@@ -382,33 +381,5 @@ class ExecutorPool:
         return task
 
 
-class _Output:
-    """What a job prints, as much of it as is kept."""
-
-    def __init__(self, said: Callable[[str], None]) -> None:
-        self._said = said
-        self._lines = self._bytes = 0
-        self._cut = False
-
-    def take(self, line: bytes) -> None:
-        self._lines, self._bytes = self._lines + 1, self._bytes + len(line)
-        if self._lines <= _LOG_LINES and self._bytes <= _LOG_BYTES:
-            self._said(frames.text(line))
-        elif not self._cut:
-            self._cut = True
-            self._said("(further output of this job is left out)")
-
-
 def _start(line: list[str], descriptor: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(line, pass_fds=[descriptor], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
-
-
-def _seconds(told: Any) -> dict[str, float]:
-    """The timings an executor tells, as far as they are what they should be."""
-    if not isinstance(told, dict):
-        return {}
-    return {name: told[name] for name in ("run", "pack") if _is_time(told.get(name))}
-
-
-def _is_time(value: Any) -> bool:
-    return isinstance(value, float) and 0 <= value < 1e9
