@@ -5,7 +5,6 @@ Needs bubblewrap; no Ray, no gateway.
 
 from __future__ import annotations
 
-import io
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -16,10 +15,8 @@ import nnsight
 import pytest
 import pytest_asyncio
 import torch
-import zstandard
 from nnsight import TransformersModel
-from nnsight.schema.request import RequestModel
-from tests.memory_keeper import MemoryKeeper
+from tests.pool_jobs import Capture, Job
 
 from edif_backend.errors import ExecutorLost, ResultTooLarge, TimeLimitReached, UserCodeFailed
 from edif_backend.executors import frames
@@ -56,59 +53,6 @@ async def pool(snapshot: Snapshot) -> AsyncIterator[ExecutorPool]:
     await executors.start(lambda _: None)
     yield executors
     await executors.stop()
-
-
-class Sink:
-    """Takes a result."""
-
-    def __init__(self) -> None:
-        self.data = bytearray()
-
-    async def write(self, data: bytes) -> None:
-        self.data += data
-
-
-class Job:
-    """One job, sent straight to the pool."""
-
-    def __init__(self, pool: ExecutorPool) -> None:
-        self.pool = pool
-        self.said: list[str] = []
-        self.started = 0
-        self.keeper = MemoryKeeper(1 << 25)
-
-    async def run(self, payload: bytes, compress: bool = True, env: dict[str, Any] | None = None) -> dict[str, Any]:
-        sink = Sink()
-
-        def start() -> None:
-            self.started += 1
-
-        done = await self.pool.run(
-            user="ada",
-            compress=compress,
-            env=env or {},
-            payload=payload,
-            sink=sink,
-            keeper=self.keeper,
-            time_limit_s=5,
-            started=start,
-            said=self.said.append,
-        )
-        data = bytes(sink.data)
-        assert done.result_bytes == len(data)
-        data = zstandard.ZstdDecompressor().decompress(data) if compress else data
-        saved: dict[str, Any] = torch.load(io.BytesIO(data), weights_only=False)
-        return saved
-
-
-class Capture:
-    """A backend of nnsight that keeps the payload instead of sending it."""
-
-    def __init__(self) -> None:
-        self.payload = b""
-
-    def __call__(self, tracer: Any) -> None:
-        self.payload = RequestModel.serialize(tracer, compress=True)
 
 
 def trace_of(model: TransformersModel, code: Callable[[], Any]) -> bytes:
