@@ -5,6 +5,7 @@ The long form is ``edif bench fuzz``.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,13 @@ from tests.conftest import Workbench
 from tests.fuzz.attack import Attack
 from tests.fuzz.slow import KINDS, Crowd, crowd
 from tests.fuzz.sockets import sockets
+
+
+#: schemathesis leaves the connections of its own sessions to the garbage collection.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +31,9 @@ def slow(workbench: Workbench) -> Iterator[Crowd]:
 
 
 @pytest.fixture(scope="module")
-def attack(workbench: Workbench, slow: Crowd) -> Attack:
-    return Attack(workbench)
+def attack(workbench: Workbench, slow: Crowd) -> Iterator[Attack]:
+    yield Attack(workbench)
+    gc.collect()  # here, and not in the middle of a test that answers for its own sockets
 
 
 def test_ids_names_and_ranges_are_never_more_than_that(attack: Attack) -> None:
