@@ -14,7 +14,6 @@ from tests.fuzz.attack import Attack
 from tests.fuzz.slow import KINDS, Crowd, crowd
 from tests.fuzz.sockets import sockets
 
-
 #: schemathesis leaves the connections of its own sessions to the garbage collection.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
