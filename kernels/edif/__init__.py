@@ -29,6 +29,7 @@ from edif.submitted import Job, Jobs, job, jobs
 
 if TYPE_CHECKING:
     from edif.alignment import Alignment, align
+    from edif.attention import Attention, attention
     from edif.attribution import AttributionPatching, attribution_patching
     from edif.causal_trace import CausalTrace, causal_trace
     from edif.engine.decoder import SITES
@@ -44,6 +45,7 @@ __all__ = [
     "SITES",
     "ActivationPatching",
     "Alignment",
+    "Attention",
     "AttributionPatching",
     "BackendRefused",
     "BackendUnreachable",
@@ -71,6 +73,7 @@ __all__ = [
     "__version__",
     "activation_patching",
     "align",
+    "attention",
     "attribution_patching",
     "causal_trace",
     "forget",
@@ -90,6 +93,7 @@ __all__ = [
 _LATER = {
     "SITES": "edif.engine.decoder",
     **dict.fromkeys(("Alignment", "align"), "edif.alignment"),
+    **dict.fromkeys(("Attention", "attention"), "edif.attention"),
     **dict.fromkeys(("AttributionPatching", "attribution_patching"), "edif.attribution"),
     **dict.fromkeys(("CausalTrace", "causal_trace"), "edif.causal_trace"),
     **dict.fromkeys(("ActivationPatching", "activation_patching"), "edif.patching"),
@@ -112,6 +116,11 @@ class _SentByName(ModuleType):
     nnsight sends modules that lie beside the user's code by value, and a checkout is one of those; a copy would know
     nothing of what the server keeps (:mod:`edif.keeping`).
     """
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Python sets a module here when it is first imported: a method keeps its name all the same."""
+        if not (name in _LATER and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
 
     def __reduce__(self) -> tuple[Callable[[str], ModuleType], tuple[str]]:
         return import_module, (__name__,)

@@ -11,7 +11,7 @@ import xarray as xr
 
 from edif import beside
 from edif.engine import gradients
-from edif.engine.decoder import SITES, layers_of
+from edif.engine.decoder import READABLE, SITES, layers_of
 from edif.patching import ActivationPatching, activation_patching, head_counts, prompt_pairs
 from edif.result import Result, provenance, token_texts
 
@@ -135,8 +135,8 @@ def attribution_patching(
     """
     pairs = prompt_pairs(model.tokenizer, clean, corrupt, answer, alignment)
     chosen = [sites] if isinstance(sites, str) else [site for site in SITES if site in sites]
-    if unknown := [site for site in ([sites] if isinstance(sites, str) else sites) if site not in SITES]:
-        raise ValueError(f"There is no site {unknown[0]!r}: choose from {', '.join(SITES)}.")
+    if unknown := [site for site in ([sites] if isinstance(sites, str) else sites) if site not in READABLE]:
+        raise ValueError(f"There is no site {unknown[0]!r}: choose from {', '.join(READABLE)}.")
     count = len(layers_of(model, path))
     places = sorted({layer % count for layer in layers}) if layers is not None else list(range(count))
     runs = [pair.run("denoise") for pair in pairs]

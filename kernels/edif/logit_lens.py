@@ -13,10 +13,10 @@ import xarray as xr
 
 from edif import beside, outputs
 from edif.engine import lens
-from edif.engine.decoder import SITES, layers_of
+from edif.engine.decoder import HEADED, SITES, layers_of
 from edif.result import Result, begins_with_bos, provenance, token_texts
 
-_READABLE = tuple(site for site in SITES if site not in ("q", "k", "v", "head"))
+_READABLE = tuple(site for site in SITES if site not in HEADED)
 
 
 class LogitLens(Result):
@@ -157,7 +157,7 @@ def logit_lens(
     Raises:
         ValueError: an empty prompt, a target that is not one token, or a site that has no lens.
     """
-    ids = _prompts(model, prompt)
+    ids = prompt_ids(model, prompt)
     if site not in _READABLE:
         raise ValueError(f"There is no lens on {site!r}: choose from {', '.join(_READABLE)}.")
     if stride < 1 or top < 1:
@@ -230,7 +230,12 @@ def single_token(tokenizer: Any, token: int | str) -> int:
     return int(ids[0])
 
 
-def _prompts(model: Any, prompt: Any) -> list[list[int]]:
+def prompt_ids(model: Any, prompt: Any) -> list[list[int]]:
+    """Token ids of a text, of several texts, or of ids.
+
+    Raises:
+        ValueError: there is no token.
+    """
     texts = [prompt] if isinstance(prompt, str) or (len(prompt) and not isinstance(prompt[0], str)) else list(prompt)
     ids = [list(map(int, model.tokenizer(t).input_ids if isinstance(t, str) else t)) for t in texts]
     if not ids or not all(ids):

@@ -124,7 +124,7 @@ def frame(
 
 
 def table(
-    caption: str, layers: Sequence[int], columns: Sequence[str], cells: Sequence[Sequence[str]], foot: str
+    caption: str, layers: Sequence[int | str], columns: Sequence[str], cells: Sequence[Sequence[str]], foot: str
 ) -> str:
     """Layers × positions as plain HTML, the last layer on top; what would be too much is left out, and said to be."""
     kept = every(len(layers), -(-len(layers) * len(columns) // _TABLE_CELLS) or 1)

@@ -162,7 +162,8 @@ def activation_patching(
         answer: the token that the clean prompt asks for, and the one that the corrupt prompt asks for; of each pair, or
             one for all.
         sites: of ``residual_pre``, ``residual_mid``, ``residual``, ``attention``, ``mlp``, ``head`` (outputs of single
-            heads), ``q``, ``k``, ``v`` (keys and values: of groups of heads, where they are shared).
+            heads), ``q``, ``k``, ``v`` (keys and values: of groups of heads, where they are shared), ``pattern`` (where
+            a head looks, with the values that it finds there left as they are).
         layers: which; all by default.
         positions: of the run that is changed; all by default, ``"together"`` for all at once in one cell.
         direction: ``denoise`` (clean activations into the corrupt run: what suffices), ``noise`` (corrupt ones into the
@@ -183,6 +184,10 @@ def activation_patching(
     ways = list(DIRECTIONS) if direction == "both" else [direction]
     if unknown := [way for way in ways if way not in DIRECTIONS]:
         raise ValueError(f"There is no direction {unknown[0]!r}: choose denoise, noise or both.")
+    if "pattern" in chosen and any(one != other for pair in pairs for one, other in pair.alignment.pairs):
+        raise ValueError(
+            "A pattern has a weight for each position: it is patched between prompts of equal length only."
+        )
     plan = _Map(model, pairs, chosen, ways, layers, positions, path)
     work = functools.partial(
         patches.patching,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
 from importlib import import_module
@@ -28,7 +28,7 @@ from edif.prediction import RESULT_TYPE, token_text
 FORMAT = 1
 _KINDS: dict[str, type[Result]] = {}
 #: Modules of the kinds: a file may be read before any of them was used.
-_METHODS = ("edif.attribution", "edif.causal_trace", "edif.logit_lens", "edif.patching")
+_METHODS = ("edif.attention", "edif.attribution", "edif.causal_trace", "edif.logit_lens", "edif.patching")
 
 
 class ResultUnreadable(EdifError):
@@ -187,6 +187,12 @@ def token_texts(tokenizer: Any, ids: Any) -> np.ndarray[Any, np.dtype[np.str_]]:
     """Texts of token ids, in the shape of ``ids``; the empty text where there is no token (a negative id)."""
     known = {int(id): token_text(tokenizer, int(id)) if id >= 0 else "" for id in np.unique(ids)}
     return np.vectorize(known.__getitem__, otypes=[np.str_])(ids) if np.size(ids) else np.zeros(np.shape(ids), "<U1")
+
+
+def padded_tokens(prompts: Sequence[Sequence[int]]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Token ids of prompts of any lengths, (prompts, positions); -1 beyond a shorter prompt's end."""
+    length = max(map(len, prompts))
+    return np.array([[*row, *[-1] * (length - len(row))] for row in prompts], dtype=np.int64)
 
 
 def _plain(values: Any) -> Any:

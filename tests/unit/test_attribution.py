@@ -13,7 +13,7 @@ from tests.unit.conftest import FAMILIES
 
 import edif
 from edif.attribution import AttributionPatching, attribution_patching
-from edif.engine.decoder import Decoder
+from edif.engine.decoder import READABLE, Decoder
 from edif.patching import activation_patching
 
 CLEAN = "When Mary and John went to the store, John gave a drink to"
@@ -36,7 +36,7 @@ def test_it_is_the_slope_of_the_exact_effect(model: TransformersModel) -> None:
     # a small step from the corrupt towards the clean activation changes the metric by that part of the estimate
     model._module.double()  # differences of small steps would drown in single precision
     parallel = getattr(model._module.config, "use_parallel_residual", False)
-    sites = [site for site in edif.SITES if not (site == "residual_mid" and parallel)]
+    sites = [site for site in READABLE if not (site == "residual_mid" and parallel)]
     found = _attributed(model, sites=sites)
     decoder, right, wrong = Decoder(model), *(model.tokenizer(token).input_ids[0] for token in ANSWER)
     span = float(found.data["clean"][0] - found.data["corrupt"][0])

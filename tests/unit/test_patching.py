@@ -117,6 +117,21 @@ def test_all_heads_together_are_the_attention_output(model: TransformersModel) -
     np.testing.assert_allclose(whole[0, 0, LAST], float(logits[right] - logits[wrong]), rtol=1e-4)
 
 
+def test_a_pattern_is_patched_as_in_the_attention_itself(model: TransformersModel) -> None:
+    # the source's weights at one query and head, put where eager attention multiplies them with the values
+    layer, head = 1, 2
+    found = _patched(model, sites="pattern", layers=[layer], positions=[LAST]).effect(normalised=False)
+    source = edif.attention(model, CLEAN, layers=[layer], progress=False).data["pattern"][0, 0].values
+    decoder = edif.engine.decoder.Decoder(model)
+    with model.trace(CORRUPT):
+        values = decoder.of_heads(decoder.read("v", layer))
+        mixed = torch.tensor(source[head, LAST]) @ values[0, :, head]
+        decoder.write("head", layer, slice(None), LAST, mixed, head)
+        logits = model.output.logits[0, -1].save()
+    right, wrong = (model.tokenizer(token).input_ids[0] for token in ANSWER)
+    np.testing.assert_allclose(found[0, 0, LAST, head], float(logits[right] - logits[wrong]), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("model", ["llama"], indirect=True)
 class TestOfOneFamily:
     def test_metrics_are_what_they_say(self, model: TransformersModel) -> None:
@@ -188,6 +203,7 @@ class TestOfOneFamily:
             ({"clean": [CLEAN, CLEAN]}, "2 clean and 1 corrupt"),
             ({"answer": (" Mary", " gave a drink")}, "' gave a drink' is .* tokens here"),
             ({"corrupt": "to"}, "no position in common"),
+            ({"sites": "pattern", "corrupt": CORRUPT.replace("store", "city of Paris")}, "equal length only"),
             ({"answer": [(" Mary", " John")] * 2}, "as many answers"),
         ],
     )

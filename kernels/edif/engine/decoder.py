@@ -7,6 +7,8 @@ works unnamed; what is missing is said with the names that were tried.  Families
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -27,9 +29,11 @@ _MLP = ("mlp", "feed_forward", "block_sparse_moe")
 _PROJECTION = ("o_proj", "c_proj", "dense", "out_proj")
 
 #: Places that can be read and changed, in the order in which a layer computes them.
-SITES = ("residual_pre", "q", "k", "v", "head", "attention", "residual_mid", "mlp", "residual")
+SITES = ("residual_pre", "q", "k", "v", "pattern", "head", "attention", "residual_mid", "mlp", "residual")
 #: Sites that have one part for each attention head (keys and values: for each group of heads).
-HEADED = ("q", "k", "v", "head")
+HEADED = ("q", "k", "v", "pattern", "head")
+#: Sites that are tensors of the model; a pattern is given by what it makes of the values, at ``head``.
+READABLE = tuple(site for site in SITES if site != "pattern")
 
 
 class Decoder:
@@ -74,6 +78,10 @@ class Decoder:
         """Attention block of a layer."""
         return _found(self.layers[layer], _ATTENTION, "the attention block of a layer")
 
+    def projection(self, layer: int) -> Any:
+        """Output projection of a layer's attention: heads' outputs side by side to width."""
+        return _found(self.attention(layer), _PROJECTION, "the output projection of attention")
+
     def mlp(self, layer: int) -> Any:
         """MLP of a layer."""
         return _found(self.layers[layer], _MLP, "the MLP of a layer")
@@ -85,6 +93,44 @@ class Decoder:
         """
         values: torch.Tensor = self.head._module(self.norm._module(states)) * self.scale
         return values if self.softcap is None else torch.tanh(values / self.softcap) * self.softcap
+
+    # -- attention patterns ---------------------------------------------------
+
+    @contextmanager
+    def eager(self) -> Iterator[None]:
+        """Attention that gives its pattern, for the traces inside; afterwards it is as it was before.
+
+        Raises:
+            ValueError: this family cannot.
+        """
+        module = self.model._module
+        before = module.config._attn_implementation
+        try:
+            if before != "eager":
+                module.set_attn_implementation("eager")
+        except (ValueError, ImportError) as error:
+            raise ValueError(f"This family does not give its attention patterns ({error}).") from None
+        try:
+            yield
+        finally:
+            if before != "eager":
+                module.set_attn_implementation(before)
+
+    def pattern(self, layer: int) -> torch.Tensor:
+        """Attention pattern, rows sum to 1: (rows, heads, queries, keys); inside a trace, within :meth:`eager`.
+
+        Raises:
+            ValueError: this family's attention does not give it.
+        """
+        given = self.attention(layer).output
+        if isinstance(given, torch.Tensor) or len(given) < 2 or given[1] is None:
+            raise ValueError("This family's attention gives no pattern: read q and k with a trace of your own.")
+        found: torch.Tensor = given[1]
+        return found
+
+    def of_heads(self, values: torch.Tensor) -> torch.Tensor:
+        """Each head's own values, out of those of groups: (…, groups, head width) to (…, heads, head width)."""
+        return values.repeat_interleave(self.heads // values.shape[-2], -2)
 
     # -- reading and changing a site, inside a trace -------------------------
 
@@ -99,7 +145,7 @@ class Decoder:
         self, site: str, layer: int, rows: Any, position: Any, value: torch.Tensor, head: int | None = None
     ) -> None:
         """Put ``value`` in place at some rows and a position of a site, of one head where one is named."""
-        place = self.read(site, layer)
+        place = self.read("head" if site == "pattern" else site, layer)
         if head is None:
             place[rows, position] = value
         else:
@@ -124,11 +170,11 @@ class Decoder:
         if site == "mlp":
             return _tensor(block.post_feedforward_layernorm.output if sandwiched else self.mlp(layer).output)
         if site == "head":
-            return _tensor(_found(self.attention(layer), _PROJECTION, "the output projection of attention").input)
+            return _tensor(self.projection(layer).input)
         if site in ("q", "k", "v"):
             names = ("c_attn", "query_key_value", f"{site}_proj")
             return _tensor(_found(self.attention(layer), names, f"the {site} projection of attention").output)
-        raise ValueError(f"There is no site {site!r}: choose from {', '.join(SITES)}.")
+        raise ValueError(f"There is no site {site!r} to be read: choose from {', '.join(READABLE)}.")
 
     def shaped(self, site: str, tensor: torch.Tensor) -> torch.Tensor:
         """A site's part of the tensor that holds it, as a view."""

@@ -81,6 +81,26 @@ def patching(
     return {**found, "facts": facts(model)}
 
 
+def pattern_outputs(
+    model: Any, decoder: Decoder, source: Sequence[int], changed: Sequence[int]
+) -> dict[int, torch.Tensor]:
+    """What every head gives with the source run's pattern and the changed run's own values.
+
+    Patching a pattern changes nothing before it, so those values are those of the unchanged run.
+
+    Returns:
+        By layer, (1, positions, heads, head width).
+    """
+    layers = range(len(decoder.layers))
+    with decoder.eager(), model.trace(torch.tensor([list(source)]), use_cache=False):
+        patterns = [decoder.pattern(layer) for layer in layers]
+    with model.trace(torch.tensor([list(changed)]), use_cache=False):
+        values = [decoder.read("v", layer).clone() for layer in layers]
+    return {
+        layer: torch.einsum("bhqk,bkhd->bqhd", patterns[layer], decoder.of_heads(values[layer])) for layer in layers
+    }
+
+
 class _Patching:
     """The sweep of one pair."""
 
@@ -101,9 +121,13 @@ class _Patching:
         """Activations of the source run at every site and layer."""
         decoder, sites, layers = self._decoder, self._sites, range(len(self._decoder.layers))
         source, clean = torch.tensor([self._pair.source]), torch.tensor([self._pair.clean])
+        read = [site for site in sites if site != "pattern"]
         with model.trace(source):
-            states = {(site, layer): decoder.read(site, layer).clone() for layer in layers for site in sites}
+            states = {(site, layer): decoder.read(site, layer).clone() for layer in layers for site in read}
             logits = model.output.logits[:, -1]
+        if "pattern" in sites:
+            made = pattern_outputs(model, decoder, self._pair.source, self._pair.ids)
+            states |= {("pattern", layer): value for layer, value in made.items()}
         if self._pair.clean == self._pair.source:
             kept = logits
         else:
