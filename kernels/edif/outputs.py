@@ -6,6 +6,7 @@ are the truth; what is made here is rounded and may be reduced, and then says so
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
@@ -13,12 +14,15 @@ from typing import Any
 
 import numpy as np
 
+from edif import picture, picture_svg
 from edif.errors import EdifError
 from edif.prediction import visible
 
 VERSION = 1
 #: What one output may take in a notebook, as JSON.
 BUDGET_BYTES = 1_000_000
+#: What the picture beside it may take.
+PICTURE_BYTES = 500_000
 #: More cells than this in one map would freeze a page.
 CELLS = 40_000
 #: More cells than this are left out of the plain table, layer by layer.
@@ -141,6 +145,18 @@ def table(
         f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
         f"<small>{escape(said)}</small>"
     )
+
+
+def still(drawn: dict[str, Any]) -> dict[str, str]:
+    """The picture of an output for readers without the front end (``image/png``, base 64).
+
+    None where there is none of this kind, or it is too large, or this machine has no font: table and text are there.
+    """
+    try:
+        made = picture_svg.png(picture_svg.svg(picture.of(drawn)), 1.5)
+    except (NotImplementedError, picture_svg.PictureImpossible):
+        return {}
+    return {"image/png": base64.b64encode(made).decode()} if len(made) <= PICTURE_BYTES else {}
 
 
 def figure(value: float) -> str:

@@ -21,7 +21,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from edif import outputs
+from edif import outputs, picture, picture_latex, picture_svg
+from edif.colours import Theme
 from edif.errors import EdifError
 from edif.prediction import RESULT_TYPE, token_text
 
@@ -94,6 +95,35 @@ class Result:
         """A plain table of what is looked at first, for readers without the eDIF front end."""
         return f"<pre>{escape(repr(self))}</pre>"
 
+    def to_svg(self, path: str | Path | None = None, *, theme: Theme = "light", **chosen: Any) -> str:
+        """A picture as SVG, made here and without a browser; written to ``path`` where one is given.
+
+        Args:
+            chosen: what is shown, as in :func:`edif.picture.of`: ``prompt=1``, ``site="mlp"``, ``fact=2`` ….
+
+        Raises:
+            ValueError: there is no such choice.
+            NotImplementedError: there is no picture of this kind.
+        """
+        return _written(picture_svg.svg(picture.of(self.as_json(), **chosen), theme), path)
+
+    def to_png(
+        self, path: str | Path | None = None, *, theme: Theme = "light", scale: float = 2.0, **chosen: Any
+    ) -> bytes:
+        """The picture of :meth:`to_svg` as PNG, ``scale`` pixels to a unit.
+
+        Raises:
+            PictureImpossible: there is no font here, or it would be too large.
+        """
+        made = picture_svg.png(self.to_svg(theme=theme, **chosen), scale)
+        if path is not None:
+            Path(path).write_bytes(made)
+        return made
+
+    def to_latex(self, path: str | Path | None = None, **chosen: Any) -> str:
+        """The picture of :meth:`to_svg` as a coloured LaTeX table."""
+        return _written(picture_latex.latex(picture.of(self.as_json(), **chosen)), path)
+
     def _forms(self) -> Iterator[dict[str, Any]]:
         """Its JSON, whole at first, then more and more reduced; a kind without a view has none."""
         raise NotImplementedError(f"There is no view of {self.kind} yet: all of it is in .data.")
@@ -106,6 +136,8 @@ class Result:
             pass  # text and table are all that there is
         except outputs.OutputTooLarge as error:
             bundle["text/html"] += f"<p>{escape(str(error))}</p>"
+        else:
+            bundle |= outputs.still(bundle[RESULT_TYPE])
         return bundle
 
     # -- keeping --------------------------------------------------------------
@@ -193,6 +225,12 @@ def padded_tokens(prompts: Sequence[Sequence[int]]) -> np.ndarray[Any, np.dtype[
     """Token ids of prompts of any lengths, (prompts, positions); -1 beyond a shorter prompt's end."""
     length = max(map(len, prompts))
     return np.array([[*row, *[-1] * (length - len(row))] for row in prompts], dtype=np.int64)
+
+
+def _written(text: str, path: str | Path | None) -> str:
+    if path is not None:
+        Path(path).write_text(text, encoding="utf-8")
+    return text
 
 
 def _plain(values: Any) -> Any:
