@@ -130,3 +130,30 @@ export function trace(changes: Record<string, unknown> = {}): Record<string, unk
     ...changes,
   };
 }
+
+/** Two heads on three tokens: the first looks at the token before, the second at the first one. */
+export function attention(changes: Record<string, unknown> = {}): Record<string, unknown> {
+  const bytes = (...weights: number[]) => btoa(String.fromCharCode(...weights));
+  return {
+    version: 1,
+    kind: "attention",
+    title: "Attention",
+    provenance: { model: "edif/demo", dtype: "float32" },
+    foot: "heads by effect",
+    layers: [0, 3],
+    heads: [0, 1],
+    prompts: [
+      {
+        prompt: "The city",
+        bos: false,
+        tokens: [0, 1, 2],
+        maps: [
+          { layer: 3, head: 1, effect: 0.5, norm: null, weights: bytes(255, 255, 0, 51, 204, 0) },
+          { layer: 0, head: 0, effect: null, norm: null, weights: bytes(255, 255, 0, 255, 0, 0) },
+        ],
+      },
+    ],
+    vocabulary: { ids: [1, 2, 3], texts: ["The", " city", "\n"] },
+    ...changes,
+  };
+}

@@ -1,4 +1,5 @@
 // Draws any result into a node of the page.  Called by the hosts (JupyterLab now; widgets and saved pages later).
+import { drawAttention } from "./attention-view.ts";
 import { drawLens } from "./lens.ts";
 import { drawNextTokens } from "./next-tokens.ts";
 import { drawPatching } from "./patching-view.ts";
@@ -37,6 +38,8 @@ function view(result: Result): HTMLElement {
       return drawPatching(result);
     case "causal_trace":
       return drawTrace(result);
+    case "attention":
+      return drawAttention(result);
   }
 }
 

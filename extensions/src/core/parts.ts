@@ -1,8 +1,15 @@
 // Parts that the views of grids share: legend, side panel, table, and the keys and words around them.  Called by them.
 import { type Card, segments } from "./card.ts";
 import { element } from "./dom.ts";
-import type { Grid } from "./grid.ts";
 import { sequential, share } from "./scale.ts";
+
+/** What a view shows in the middle of its card: a grid, or what takes its place. */
+export interface Middle {
+  node: HTMLElement;
+  focus: () => void;
+  /** Does what a key asks for; says whether it was one of its own. */
+  key: (key: string) => boolean;
+}
 
 /** A view that is a grid beside a panel, and the same as a table. */
 export interface Frame {
@@ -18,7 +25,7 @@ export type MakeTable = () => HTMLTableElement;
 /** Puts grid, legend, panel and table into a card, and its keys to work; `keys` are those of the view. */
 export function arrange(
   { node, body, controls }: Card,
-  grid: () => Grid,
+  grid: () => Middle,
   table: MakeTable,
   keys: Record<string, () => void>,
 ): Frame & { place: () => void } {
@@ -62,7 +69,7 @@ export function arrange(
   };
 }
 
-function listen(node: HTMLElement, grid: () => Grid, keys: Record<string, () => void>): void {
+function listen(node: HTMLElement, grid: () => Middle, keys: Record<string, () => void>): void {
   node.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target instanceof HTMLSelectElement) return;
     const own = Object.hasOwn(keys, event.key) ? keys[event.key] : undefined;

@@ -2,6 +2,7 @@
 //
 // Everything that arrives here is hostile: a saved notebook may hold anything under our MIME type.
 
+import { type AttentionData, readAttention } from "./attention-result.ts";
 import { type Fields, line, MAX_TOKEN_CHARACTERS, record, Unreadable } from "./fields.ts";
 import { type LensData, readLens } from "./lens-result.ts";
 import { type PatchingData, readPatching, readTrace, type TraceData } from "./maps-result.ts";
@@ -41,7 +42,8 @@ export interface Frame {
 export type Lens = Frame & LensData;
 export type Patching = Frame & PatchingData;
 export type Trace = Frame & TraceData;
-export type Result = NextTokens | Lens | Patching | Trace;
+export type Attention = Frame & AttentionData;
+export type Result = NextTokens | Lens | Patching | Trace | Attention;
 
 /** The result in `data`.  Throws `Unreadable` where `data` is not a result of a kind and version known here. */
 export function readResult(data: unknown): Result {
@@ -58,6 +60,7 @@ export function readResult(data: unknown): Result {
     return { ...readFrame(fields, "Activation patching"), ...readPatching(fields) };
   }
   if (fields.kind === "causal_trace") return { ...readFrame(fields, "Causal trace"), ...readTrace(fields) };
+  if (fields.kind === "attention") return { ...readFrame(fields, "Attention"), ...readAttention(fields) };
   throw new Unreadable(
     `This viewer does not know the kind of result ${named(fields.kind)}: open it with a newer workbench.`,
   );

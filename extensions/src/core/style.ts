@@ -167,5 +167,18 @@ ${scaleRules("dark", "body:not([data-jp-theme-light]) .edif-card")}
 .edif-card .edif-plain th { color: var(--edif-muted); }
 .edif-card .edif-plain caption { padding-bottom: 4px; color: var(--edif-muted); }
 .edif-card .edif-live { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
+.edif-card .edif-heads { display: flex; flex-wrap: wrap; gap: 6px; max-height: 132px; overflow: auto; margin-bottom: 12px; }
+.edif-card .edif-heads button { font-size: 11px; color: var(--edif-muted); cursor: pointer; padding: 2px; border-radius: 3px; }
+.edif-card .edif-thumb { display: flex; flex-direction: column; align-items: center; line-height: 14px; }
+.edif-card .edif-thumb[aria-pressed="true"] { background: var(--edif-quiet); color: var(--edif-text); box-shadow: inset 0 0 0 2px var(--edif-accent); }
+.edif-card .edif-heat { display: block; image-rendering: pixelated; background: var(--edif-quiet); }
+.edif-card .edif-beside { display: flex; flex-wrap: wrap; gap: 16px; align-items: flex-start; }
+.edif-card .edif-prompt { flex: 1 1 200px; max-height: 360px; overflow: auto; line-height: 24px; }
+.edif-card .edif-piece {
+  display: inline-block; margin: 1px; padding: 0 4px; line-height: 20px; border-radius: 2px; cursor: pointer; unicode-bidi: isolate; white-space: pre-wrap; overflow-wrap: anywhere;
+  font: 12px/20px var(--jp-code-font-family, ui-monospace, monospace);
+}
+.edif-card .edif-piece[data-step=""] { color: var(--edif-muted); }
+.edif-card .edif-piece[aria-selected="true"] { box-shadow: 0 0 0 2px var(--edif-orange); }
 @media print { .edif-card { break-inside: avoid; } .edif-card .edif-segments { display: none; } }
 `;
