@@ -29,6 +29,7 @@ from edif_backend.executors import frames, packing
 from edif_backend.executors.allowance import Allowance, JobTooLarge
 from edif_backend.executors.frames import Kind
 from edif_backend.executors.jail_shelf import JailShelf
+from edif_backend.executors.mixing import on_host, operands_moved
 from edif_backend.executors.pristine import Pristine
 from edif_protocol import shelf
 
@@ -116,10 +117,11 @@ def run(
     # As nnsight's own Tracer.__exit__ does: saves are recorded between inc and dec, by identity.
     inc()
     try:
-        with allowance.watched(model, _generated(tracer)):
+        with allowance.watched(model, _generated(tracer)), operands_moved(model._module, print):
             tracer.execute(tracer.info.code)
         saves = _saves()
-        return {name: value for name, value in tracer.info.frame.f_locals.items() if id(value) in saves}
+        saved = {name: value for name, value in tracer.info.frame.f_locals.items() if id(value) in saves}
+        return on_host(model._module, saved)
     finally:
         dec()
 

@@ -6,8 +6,9 @@ package that imports nnsight.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import huggingface_hub.constants
 import torch
@@ -17,6 +18,7 @@ from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
 from edif_backend.errors import ModelUnusable
+from edif_backend.models import layers
 from edif_backend.models.catalogue import FOUR_BIT, ModelEntry
 from edif_backend.models.quantized import to_int8
 from edif_backend.models.snapshots import Snapshot
@@ -25,14 +27,19 @@ from edif_backend.models.snapshots import Snapshot
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "int8": torch.float32}
 
 
-def load(snapshot: Snapshot, entry: ModelEntry) -> TransformersModel:
-    """The dispatched model on the CPU in ``entry.dtype``, in eval mode, weights frozen, known as ``entry.id``.
+def load(snapshot: Snapshot, entry: ModelEntry, parts: Sequence[tuple[str, int]] = ()) -> TransformersModel:
+    """The dispatched model in ``entry.dtype``, in eval mode, weights frozen, known as ``entry.id``.
 
     Its persistent objects (modules by path, interleaver, tokenizer, pipeline) carry the ids that a client with
     ``TransformersModel(entry.id, task=entry.task)`` refers to.
 
+    Args:
+        parts: devices and the bytes of the model that each is to hold, in the order of the forward pass; none: it goes
+            onto the CPU.
+
     Raises:
-        ModelUnusable: the files cannot be loaded as a model, or not in this dtype on this machine.
+        ModelUnusable: the files cannot be loaded as a model, or not in this dtype on this machine, or the parts are
+            too small.
     """
     if entry.dtype in FOUR_BIT:
         raise ModelUnusable(
@@ -41,13 +48,17 @@ def load(snapshot: Snapshot, entry: ModelEntry) -> TransformersModel:
         )
     try:
         with _offline():
-            model = TransformersModel(
-                str(snapshot.folder),
-                task=entry.task,
-                dispatch=True,
-                dtype=DTYPES[entry.dtype],
-                trust_remote_code=entry.trust_remote_code,
-            )
+            given: dict[str, Any] = {
+                "task": entry.task,
+                "dtype": DTYPES[entry.dtype],
+                "trust_remote_code": entry.trust_remote_code,
+            }
+            if parts:
+                without_weights = TransformersModel(str(snapshot.folder), **given)
+                given["device_map"] = layers.device_map(pieces_of(without_weights._module), parts)
+            model = TransformersModel(str(snapshot.folder), dispatch=True, **given)
+    except layers.DoesNotFit as error:
+        raise ModelUnusable(f"{entry.id} cannot be spread over devices: {error}") from error
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
         raise ModelUnusable(_why(snapshot, entry, error)) from error  # what transformers raises on bad files
     _rename(model, entry)
@@ -57,6 +68,22 @@ def load(snapshot: Snapshot, entry: ModelEntry) -> TransformersModel:
     if entry.dtype == "int8":
         to_int8(module, entry.id)
     return model
+
+
+def pieces_of(module: torch.nn.Module) -> tuple[layers.Piece, ...]:
+    """The pieces that ``module`` can be cut into, in the order of the forward pass; it may be on the meta device."""
+    first: dict[int, str] = {}
+    weights = {id(parameter) for parameter in module.parameters()}
+    found: list[layers.Tensor] = []
+    named = (
+        *module.named_parameters(remove_duplicate=False),
+        *module.named_buffers(remove_duplicate=False),
+    )
+    for name, tensor in named:
+        beside = first.setdefault(id(tensor), name)
+        size = tensor.numel() * tensor.element_size()
+        found.append(layers.Tensor(name, size, "" if beside == name else beside, id(tensor) in weights))
+    return layers.cut(found)
 
 
 def _why(snapshot: Snapshot, entry: ModelEntry, error: Exception) -> str:
