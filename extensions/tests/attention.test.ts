@@ -1,32 +1,14 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import { draw } from "../src/core/draw.ts";
+import { all, freshPage, host, one, type } from "./page.ts";
 import { attention } from "./results.ts";
 
-let host: HTMLElement;
-
+freshPage();
 beforeEach(() => {
   HTMLCanvasElement.prototype.getContext = (() => null) as never; // jsdom has none; a browser test sees the pictures
-  host = document.createElement("div");
-  document.body.replaceChildren(host);
 });
 
-function all(selector: string): HTMLElement[] {
-  return [...host.querySelectorAll<HTMLElement>(selector)];
-}
-
-function one(selector: string): HTMLElement {
-  const [found] = all(selector);
-  if (found === undefined) throw new Error(`nothing drawn for ${selector}`);
-  return found;
-}
-
 const steps = () => all(".edif-piece").map((node) => node.dataset.step);
-
-function type(key: string): void {
-  document.activeElement?.dispatchEvent(
-    new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }),
-  );
-}
 
 describe("attention", () => {
   it("shows heads in their order and what the last token looks at", () => {

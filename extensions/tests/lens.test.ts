@@ -1,34 +1,9 @@
-import { beforeEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { draw } from "../src/core/draw.ts";
+import { cell, freshPage, host, one, texts, type } from "./page.ts";
 import { lens } from "./results.ts";
 
-let host: HTMLElement;
-
-beforeEach(() => {
-  document.head.replaceChildren();
-  host = document.createElement("div");
-  document.body.replaceChildren(host);
-});
-
-function one(selector: string): HTMLElement {
-  const found = host.querySelector<HTMLElement>(selector);
-  if (found === null) throw new Error(`nothing drawn for ${selector}`);
-  return found;
-}
-
-function texts(selector: string): (string | null)[] {
-  return [...host.querySelectorAll(selector)].map((node) => node.textContent);
-}
-
-function cell(row: number, column: number): HTMLElement {
-  return one(`td[data-row="${row}"][data-column="${column}"]`);
-}
-
-function type(key: string): boolean {
-  const event = new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true });
-  document.activeElement?.dispatchEvent(event);
-  return event.defaultPrevented;
-}
+freshPage();
 
 describe("the lens", () => {
   it("has the last layer on top, tokens as columns, and the top token in each cell", () => {

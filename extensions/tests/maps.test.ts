@@ -1,37 +1,12 @@
-import { beforeEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { draw } from "../src/core/draw.ts";
+import { cell, freshPage, host, one, texts, type } from "./page.ts";
 import { patching, trace } from "./results.ts";
 
-let host: HTMLElement;
-
-beforeEach(() => {
-  document.head.replaceChildren();
-  host = document.createElement("div");
-  document.body.replaceChildren(host);
-});
-
-function one(selector: string): HTMLElement {
-  const found = host.querySelector<HTMLElement>(selector);
-  if (found === null) throw new Error(`nothing drawn for ${selector}`);
-  return found;
-}
-
-function texts(selector: string): (string | null)[] {
-  return [...host.querySelectorAll(selector)].map((node) => node.textContent);
-}
+freshPage();
 
 function steps(): (string | undefined)[] {
   return [...host.querySelectorAll<HTMLElement>("td[data-column]")].map((node) => node.dataset.step);
-}
-
-function cell(row: number, column: number): HTMLElement {
-  return one(`td[data-row="${row}"][data-column="${column}"]`);
-}
-
-function type(key: string): void {
-  document.activeElement?.dispatchEvent(
-    new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }),
-  );
 }
 
 describe("activation patching", () => {

@@ -2,7 +2,7 @@
 // Maps are canvases, so 500 tokens stay fluid; the prompt beside them is text, for keyboard and screen readers.
 // Called by draw.ts.
 import type { AttentionPrompt, HeadMap } from "./attention-result.ts";
-import { card, press, provenanceLine, segments } from "./card.ts";
+import { card, press, promptLine, segments } from "./card.ts";
 import { element } from "./dom.ts";
 import { paintMap, whenThemeChanges } from "./heat-canvas.ts";
 import { arrange, bars, choice, heading, legendOf, plainTable, stepOf } from "./parts.ts";
@@ -86,11 +86,8 @@ class AttentionView {
 
   #turn(at: number): void {
     this.#at = at;
-    const { prompt, bos, tokens } = this.#prompt;
-    const known = { ...this.#result.provenance, prompt };
-    this.#card.origin.textContent = provenanceLine(
-      bos === undefined ? known : { ...known, bos: bos ? "BOS" : "no BOS" },
-    );
+    const { prompt, tokens } = this.#prompt;
+    this.#card.origin.textContent = promptLine(this.#result.provenance, this.#prompt);
     this.#head = 0;
     this.#locked = false;
     this.#token = tokens.length - 1;

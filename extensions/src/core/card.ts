@@ -42,6 +42,15 @@ export function provenanceLine({ model, dtype, bos, prompt }: Provenance): strin
     .join(" · ");
 }
 
+/** The line of provenance of one of several prompts; whether it begins with BOS is told where it is known. */
+export function promptLine(
+  known: Provenance,
+  { prompt, bos }: { prompt: string; bos: boolean | undefined },
+): string {
+  const policy = bos === undefined ? {} : { bos: bos ? "BOS" : "no BOS" };
+  return provenanceLine({ ...known, prompt, ...policy });
+}
+
 function footLine(keys: [string, string][], foot: string): HTMLElement {
   const node = element("footer", { class: "edif-foot" });
   for (const [key, deed] of keys) {

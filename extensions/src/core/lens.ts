@@ -1,6 +1,6 @@
 // Draws a logit lens: layers upwards × tokens, what each layer would say in each cell, coloured by a metric.
 // Called by draw.ts.
-import { card, press, provenanceLine, segments } from "./card.ts";
+import { card, press, promptLine, segments } from "./card.ts";
 import { element } from "./dom.ts";
 import { Grid, type Row } from "./grid.ts";
 import { bandsOf, firstShown } from "./lens-layers.ts";
@@ -75,11 +75,7 @@ class LensView {
   /** Shows another prompt. */
   #turn(at: number): void {
     this.#at = at;
-    const { prompt, bos } = this.#prompt;
-    const known = { ...this.#lens.provenance, prompt };
-    this.#card.origin.textContent = provenanceLine(
-      bos === undefined ? known : { ...known, bos: bos ? "BOS" : "no BOS" },
-    );
+    this.#card.origin.textContent = promptLine(this.#lens.provenance, this.#prompt);
     this.#metrics = metricsOf(this.#lens, at);
     this.#looked = this.#start();
     this.#grid = this.#draw();
