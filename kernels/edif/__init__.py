@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from edif.interventions import SweepResult, SweepStopped, sweep
     from edif.logit_lens import LogitLens, logit_lens
     from edif.patching import ActivationPatching, activation_patching
+    from edif.path_patching import PathPatching, path_patching
     from edif.result import Result, load
 
 __version__ = version("edif")
@@ -64,6 +65,7 @@ __all__ = [
     "Models",
     "NextTokens",
     "NotKept",
+    "PathPatching",
     "Result",
     "Status",
     "SweepResult",
@@ -85,6 +87,7 @@ __all__ = [
     "logit_lens",
     "models",
     "next_tokens",
+    "path_patching",
     "status",
     "sweep",
     "usage",
@@ -97,6 +100,7 @@ _LATER = {
     **dict.fromkeys(("AttributionPatching", "attribution_patching"), "edif.attribution"),
     **dict.fromkeys(("CausalTrace", "causal_trace"), "edif.causal_trace"),
     **dict.fromkeys(("ActivationPatching", "activation_patching"), "edif.patching"),
+    **dict.fromkeys(("PathPatching", "path_patching"), "edif.path_patching"),
     **dict.fromkeys(("Batch", "Cell"), "edif.engine.sweeps"),
     **dict.fromkeys(("LogitLens", "logit_lens"), "edif.logit_lens"),
     **dict.fromkeys(("Result", "load"), "edif.result"),

@@ -38,6 +38,7 @@ class ActivationPatching(Result):
     """
 
     kind = "activation_patching"
+    title: ClassVar[str] = "Activation patching"
     sources: ClassVar[tuple[str, ...]] = (
         "Heimersheim & Nanda (2024): How to use and interpret activation patching. arXiv:2404.15255.",
         "Zhang & Nanda (2024): Towards Best Practices of Activation Patching in Language Models. arXiv:2309.16042.",
@@ -113,7 +114,7 @@ class ActivationPatching(Result):
         known, way = self.provenance, str(self.data["direction"].values[0])
         pair = known["pairs"][0]
         caption = (
-            f"Activation patching, {self.sites[0]}, {way} · {known['model']} · clean “{pair['clean']}” · "
+            f"{self.title}, {self.sites[0]}, {way} · {known['model']} · clean “{pair['clean']}” · "
             f"corrupt “{pair['corrupt']}”"
         )
         columns, layers = self.data["token"][0, 0].values.tolist(), self.data["layer"].values.tolist()
@@ -127,7 +128,7 @@ class ActivationPatching(Result):
     def __repr__(self) -> str:
         sizes = self.data.sizes
         return (
-            f"<activation patching of {', '.join(self.sites)}: {sizes['pair']} pairs, {sizes['layer']} layers, "
+            f"<{self.title.lower()} of {', '.join(self.sites)}: {sizes['pair']} pairs, {sizes['layer']} layers, "
             f"{sizes['position']} positions, {', '.join(self.data['direction'].values)}>"
         )
 
@@ -188,7 +189,7 @@ def activation_patching(
         raise ValueError(
             "A pattern has a weight for each position: it is patched between prompts of equal length only."
         )
-    plan = _Map(model, pairs, chosen, ways, layers, positions, path)
+    plan = Map(model, pairs, chosen, ways, layers, positions, path)
     work = functools.partial(
         patches.patching,
         pairs=plan.runs,
@@ -201,7 +202,7 @@ def activation_patching(
     return plan.result(model, found, metric)
 
 
-class _Map:
+class Map:
     """The cells of all pairs and directions, and the way back from values to arrays."""
 
     def __init__(
@@ -213,8 +214,10 @@ class _Map:
         layers: Sequence[int] | None,
         positions: Sequence[int] | str | None,
         path: str | None,
+        reaches: Callable[[Cell, Pair], bool] = lambda cell, run: True,
     ) -> None:
         count = len(layers_of(model, path))
+        self._reaches = reaches
         self._parts = head_counts(model, sites)
         self._pairs, self._sites, self._ways = pairs, [site for site in SITES if site in sites], ways
         self._layers = sorted({layer % count for layer in layers}) if layers is not None else list(range(count))
@@ -233,8 +236,9 @@ class _Map:
         places = sorted(p for p in run.positions if asked is None or p in asked)
         if self._together:
             places = places[:1]
+        equal = set() if self._together else {p for p in places if p < first and run.positions[p] == p}
         cells = [
-            (Cell(layer, place, site, head), not self._together and place < first and run.positions[place] == place)
+            (cell := Cell(layer, place, site, head), place in equal or not self._reaches(cell, run))
             for site in self._sites
             for layer in self._layers
             for place in places
@@ -246,6 +250,12 @@ class _Map:
 
     def result(self, model: Any, found: dict[str, Any], metric: Callable[..., Any] | None) -> ActivationPatching:
         """Arrays out of values."""
+        return ActivationPatching(*self.arrays(model, found, metric))
+
+    def arrays(
+        self, model: Any, found: dict[str, Any], metric: Callable[..., Any] | None, **known: Any
+    ) -> tuple[xr.Dataset, dict[str, Any]]:
+        """Data and provenance of a result; ``known`` is what else its provenance says."""
         names = [*METRICS, *([getattr(metric, "__name__", "own")] if metric is not None else [])]
         pairs, ways = len(self._pairs), len(self._ways)
         length = 1 if self._together else max(len(run.ids) for run in self.runs)
@@ -283,7 +293,7 @@ class _Map:
         facts = [pair.facts(model.tokenizer) for pair in self._pairs]
         more = {"positions": "together"} if self._together else {}
         formula = "(x − corrupt) / (clean − corrupt)"
-        return ActivationPatching(data, provenance(model, found, pairs=facts, normalised=formula, **more))
+        return data, provenance(model, found, pairs=facts, normalised=formula, **more, **known)
 
 
 class Prompts:

@@ -16,12 +16,14 @@ from edif.engine.decoder import HEADED
 
 #: Intervals are drawn anew for every cell: for more cells than this that would keep a reader waiting.
 _INTERVALS = 20_000
+#: The front end's word for these maps, of path patching too.
+DRAWN = "activation_patching"
 
 
 class Patched(Protocol):
     """What is drawn of an :class:`edif.patching.ActivationPatching`."""
 
-    kind: ClassVar[str]
+    title: ClassVar[str]
     data: xr.Dataset
     provenance: dict[str, Any]
     view: dict[str, Any]
@@ -59,7 +61,9 @@ def _form(result: Patched, pairs: int, metrics: int, stride: int) -> dict[str, A
     alone = "one pair: no interval" if sizes["pair"] == 1 else "" if mean else "mean over pairs: .mean()"
     data = result.data.isel(layer=rows, metric=slice(metrics))
     return {
-        **outputs.frame(result.kind, "Activation patching", known, [alone, *outputs.notes_of(reduced)], result.view),
+        **outputs.frame(
+            DRAWN, result.title, known, [known.get("path", ""), alone, *outputs.notes_of(reduced)], result.view
+        ),
         "layers": data["layer"].values.tolist(),
         "directions": data["direction"].values.tolist(),
         "metrics": data["metric"].values.tolist(),

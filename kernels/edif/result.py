@@ -29,7 +29,14 @@ from edif.prediction import RESULT_TYPE, token_text
 FORMAT = 1
 _KINDS: dict[str, type[Result]] = {}
 #: Modules of the kinds: a file may be read before any of them was used.
-_METHODS = ("edif.attention", "edif.attribution", "edif.causal_trace", "edif.logit_lens", "edif.patching")
+_METHODS = (
+    "edif.attention",
+    "edif.attribution",
+    "edif.causal_trace",
+    "edif.logit_lens",
+    "edif.patching",
+    "edif.path_patching",
+)
 
 
 class ResultUnreadable(EdifError):

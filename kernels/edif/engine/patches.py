@@ -68,7 +68,7 @@ def patching(
     found: dict[str, Any] = {"values": [], "changed": [], "source": [], "batches": 0, "seconds": 0.0}
     before = 0
     for pair, wanted in zip(pairs, cells, strict=True):
-        work = _Patching(decoder, pair, everywhere, metric, {cell.site for cell in wanted})
+        work = Patching(decoder, pair, everywhere, metric, {cell.site for cell in wanted})
         plan = Plan(wanted, work.edit, work.measure, work.prepare, None, logits_to_keep=1, **limits)
         told = _shifted(tell, before)
         swept = run(model, told, torch.tensor([pair.ids]), plan)
@@ -101,7 +101,7 @@ def pattern_outputs(
     }
 
 
-class _Patching:
+class Patching:
     """The sweep of one pair."""
 
     def __init__(
