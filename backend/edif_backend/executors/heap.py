@@ -60,9 +60,12 @@ class Heap:
         owners, starts, counts, steps = tables.reshape(-1, 4).T
         within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         self._items = _Words(np.repeat(owners, counts), np.repeat(starts, counts) + within * np.repeat(steps, counts))
-        # Runs of pages close to each other, to be looked up in one reading.
-        pages = np.union1d(self._words.pages, self._items.pages)
-        self._runs = np.split(pages, np.flatnonzero(np.diff(pages) > _NEAR_PAGES) + 1)
+        self._pages = np.union1d(self._words.pages, self._items.pages)
+        # Runs of pages close to each other, to be looked up in one reading: the first page and how many.
+        runs = np.split(self._pages, np.flatnonzero(np.diff(self._pages) > _NEAR_PAGES) + 1)
+        self._runs = [(int(run[0]), int(run[-1] - run[0]) + 1) for run in runs]
+        starts = np.cumsum([0, *(count for _, count in self._runs[:-1])])
+        self._entries_at = np.concatenate([run - run[0] + start for run, start in zip(runs, starts, strict=True)])
 
     @classmethod
     def of(cls, objects: list[Any]) -> Heap:
@@ -127,7 +130,7 @@ class Heap:
         moved = [number for number in self._changed(pagemap) if type(self._objects[number]) in (list, set)]
         if moved:
             self._put_back_later(moved)
-        self._words.note_again(self._own_pages(pagemap))
+        self._words.note_again(self._own(pagemap))
         # All as of one moment: what is put back together must belong together.
         self._caches = {i: (restore, thing, thing.copy()) for i, (restore, thing, _) in self._caches.items()}
 
@@ -135,17 +138,18 @@ class Heap:
         def minded(numbers: list[int]) -> list[int]:
             return [number for number in numbers if number not in self._caches]
 
-        own = None if pagemap is None else self._own_pages(pagemap)
+        own = None if pagemap is None else self._own(pagemap)
         return minded(self._words.changed(own)) or minded(self._items.changed(own))
 
-    def _own_pages(self, pagemap: BinaryIO) -> _Numbers:
+    def _own(self, pagemap: BinaryIO) -> _Numbers:
         """The pages that this process no longer shares with the zygote; nothing was written to all others."""
-        found = []
-        for run in self._runs:
-            pagemap.seek(int(run[0]) * _WORD)
-            entries = np.frombuffer(pagemap.read((int(run[-1] - run[0]) + 1) * _WORD), np.uint64)
-            found.append(run[(entries[run - run[0]] & np.uint64(PRESENT | OWN)) != np.uint64(PRESENT)])
-        return np.concatenate(found)
+        entries = bytearray(sum(count for _, count in self._runs) * _WORD)
+        rest = memoryview(entries)
+        for first, count in self._runs:
+            pagemap.seek(first * _WORD)
+            rest = rest[pagemap.readinto(rest[: count * _WORD]) :]  # type: ignore[attr-defined]
+        found = np.frombuffer(entries, np.uint64)[self._entries_at]
+        return self._pages[(found & np.uint64(PRESENT | OWN)) != np.uint64(PRESENT)]
 
     def _put_back_later(self, numbers: list[int]) -> None:
         strange = [number for number in numbers if type(self._objects[number]) not in _RESTORERS]
@@ -170,6 +174,9 @@ class _Words:
         self._before = _memory[self._places]
         self.pages, self._starts = np.unique((self._places + 1) // _PAGE_WORDS, return_index=True)
         self._counts = np.diff(self._starts, append=len(self._places))
+        # What lies on pages that are known to be no longer shared: they only ever become more, and few at a time.
+        self._is_near = np.zeros(len(self.pages), bool)
+        self._near = self._near_places = self._near_before = np.empty(0, np.int64)
 
     def changed(self, own: _Numbers | None) -> list[int]:
         """The objects whose words on the pages ``own`` (None: on all) are not what they were."""
@@ -179,14 +186,20 @@ class _Words:
         """Take the words as they are now for what they were."""
         differing = self._differing(own)
         self._before[differing] = _memory[self._places[differing]]
+        self._near_before = self._before[self._near]
 
     def _differing(self, own: _Numbers | None) -> _Numbers:
         if own is None:
             return np.flatnonzero(_memory[self._places] != self._before)
-        at = np.flatnonzero(np.isin(self.pages, own, assume_unique=True))
-        starts, counts = self._starts[at], self._counts[at]
-        chosen = np.arange(counts.sum()) + np.repeat(starts - np.cumsum(counts) + counts, counts)
-        differing: _Numbers = chosen[_memory[self._places[chosen]] != self._before[chosen]]
+        at = np.searchsorted(self.pages, own)
+        at = at[self.pages[np.minimum(at, len(self.pages) - 1)] == own]
+        if (fresh := at[~self._is_near[at]]).size:
+            starts, counts = self._starts[fresh], self._counts[fresh]
+            more = np.arange(counts.sum()) + np.repeat(starts - np.cumsum(counts) + counts, counts)
+            self._near = np.concatenate((self._near, more))
+            self._near_places, self._near_before = self._places[self._near], self._before[self._near]
+            self._is_near[fresh] = True
+        differing: _Numbers = self._near[_memory[self._near_places] != self._near_before]
         return differing
 
     def without(self, numbers: list[int]) -> _Words:

@@ -36,6 +36,12 @@ class Asking:
         """
         return await self.through(functools.partial(question, self._jobs, *args, **kwargs))
 
+    async def at_length(
+        self, question: Callable[Concatenate[Jobs, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """The answer to a question that also stores an object, which may take long: no other question waits for it."""
+        return await asyncio.to_thread(question, self._jobs, *args, **kwargs)
+
     async def through(self, work: Callable[Q, T], *args: Q.args, **kwargs: Q.kwargs) -> T:
         """What ``work``, which asks the table itself, returns."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, functools.partial(work, *args, **kwargs))

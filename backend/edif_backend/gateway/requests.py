@@ -6,7 +6,6 @@ A client that never heard the answer sends the request again under the same name
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import re
 import uuid
@@ -52,41 +51,39 @@ async def submit(request: Request) -> Response:
     envelope, payload = await _read_form(request, parts.settings.max_payload_bytes)
     entry = _model(parts, envelope, user)
     _check_session(parts, envelope, user)
-    await asyncio.to_thread(check_payload, payload, envelope.compress, parts.settings.max_unpacked_bytes)
+    name = request.headers.get(REQUEST_HEADER)
+    job = await parts.ask.at_length(_accept, parts, user, entry, envelope, payload, name)
+    return Response(id=job.id, status=State.RECEIVED, description="The job is stored and waits for a free slot.")
 
-    limits = await parts.limits(user)
-    time_limit_s = _time_limit_s(envelope, limits)
-    id = _job_id(user, request.headers.get(REQUEST_HEADER))
+
+def _accept(
+    jobs: Jobs, parts: Parts, user: User, entry: ModelEntry, envelope: Envelope, payload: bytes, name: str | None
+) -> Job:
+    """Check and store the payload, then the job, in one thread: each change of threads costs as much as a small file."""
+    check_payload(payload, envelope.compress, parts.settings.max_unpacked_bytes)
+    limits = parts.policy.limits(user.name, user.groups)
+    submission = Submission(
+        id=_job_id(user, name),
+        user=user.name,
+        session_id=envelope.session_id,
+        model=entry.id,
+        model_key=envelope.model_key,
+        compress=envelope.compress,
+        env={name: value for name, value in envelope.env.items() if name != TIME_LIMIT},
+        payload_bytes=len(payload),
+        time_limit_s=_time_limit_s(envelope, limits),
+        groups=tuple(user.groups),
+    )
     try:
-        await asyncio.to_thread(parts.objects.write, f"payloads/{id}", payload)
+        parts.objects.write(f"payloads/{submission.id}", payload)
     except OSError as error:
         raise NotServing(
             f"The payload cannot be stored ({error.strerror}); nothing was accepted. Tell the operator, then try again."
         ) from error
-    job = await _accept(
-        parts,
-        limits,
-        Submission(
-            id=id,
-            user=user.name,
-            session_id=envelope.session_id,
-            model=entry.id,
-            model_key=envelope.model_key,
-            compress=envelope.compress,
-            env={name: value for name, value in envelope.env.items() if name != TIME_LIMIT},
-            payload_bytes=len(payload),
-            time_limit_s=time_limit_s,
-            groups=tuple(user.groups),
-        ),
-    )
-    return Response(id=job.id, status=State.RECEIVED, description="The job is stored and waits for a free slot.")
-
-
-async def _accept(parts: Parts, limits: Limits, submission: Submission) -> Job:
     try:
-        return await parts.ask(Jobs.submit, submission, limits)
+        return jobs.submit(submission, limits)
     except LimitReached:
-        await asyncio.to_thread(parts.objects.delete, f"payloads/{submission.id}")
+        parts.objects.delete(f"payloads/{submission.id}")
         raise
 
 

@@ -13,6 +13,7 @@ import hashlib
 import hmac
 import secrets
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -26,6 +27,9 @@ log = structlog.get_logger(__name__)
 
 #: Events kept for one slow client; a client further behind is hung up on and polls or comes again.
 BACKLOG = 10_000
+
+#: Events read at once.
+_AT_ONCE = 1_000
 
 
 @dataclass(slots=True)
@@ -116,23 +120,27 @@ class Sessions:
         """Hand new events to their sessions, for ever."""
         while True:
             try:
-                while events := await self._ask(Jobs.events_after, self._seen):
-                    self._seen = events[-1].id
-                    for event in events:
-                        self._hand_over(event)
-                    self._news.set()  # wakes who waits now; who comes later waits for the next
-                    self._news.clear()
+                full = True
+                while full:  # what comes after a reading that was not full rings again
+                    events = await self._ask(Jobs.events_after, self._seen, _AT_ONCE)
+                    full = len(events) == _AT_ONCE
+                    self._hand_over(events)
             except NotServing as error:  # the database comes back, and then clients hear what they missed
                 log.error("events cannot be read", reason=str(error))
             await bell.wait(timeout_s=1.0)
 
-    def _hand_over(self, event: Event) -> None:
-        for id in {event.session_id, *self._resumed.get(event.job, ())}:
-            if session := self._sessions.get(id):
-                if event.job in session.behind:
-                    session.behind[event.job].append(event)
-                else:
-                    self._tell(session, event)
+    def _hand_over(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self._seen = event.id
+            for id in {event.session_id, *self._resumed.get(event.job, ())}:
+                if session := self._sessions.get(id):
+                    if event.job in session.behind:
+                        session.behind[event.job].append(event)
+                    else:
+                        self._tell(session, event)
+        if events:
+            self._news.set()  # wakes who waits now; who comes later waits for the next
+            self._news.clear()
 
     def _tell(self, session: Session, event: Event) -> None:
         if event.kind == State.RECEIVED:  # that one was the answer to the request itself

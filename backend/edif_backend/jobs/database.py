@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
@@ -16,6 +17,9 @@ from edif_backend.jobs import schema
 from edif_backend.jobs.bell import Bell
 
 T = TypeVar("T")
+
+#: The inserts of both databases know what to do about a row that is there already.
+Insert: TypeAlias = sqlite.Insert | postgresql.Insert
 
 AnyRow: TypeAlias = Row[*tuple[Any, ...]]
 
@@ -29,6 +33,30 @@ _EVENT = insert(schema.events).from_select(
         bindparam("event_at", type_=schema.events.c.at.type),
     ).where(schema.jobs.c.id == bindparam("of_job")),
 )
+
+
+# Building one of these takes longer than running it, so each is built once.
+
+
+@functools.cache
+def _add(insert_into: Callable[[Table], Insert], table: Table) -> Executable:
+    return insert_into(table).on_conflict_do_nothing().returning(*table.primary_key)
+
+
+@functools.cache
+def _put(insert_into: Callable[[Table], Insert], table: Table, columns: tuple[str, ...]) -> Executable:
+    (key,) = table.primary_key
+    fresh = insert_into(table)
+    values = {name: fresh.excluded[name] for name in columns if name != key.name}
+    return fresh.on_conflict_do_update(index_elements=[key], set_=values)
+
+
+@functools.cache
+def _add_up(insert_into: Callable[[Table], Insert], table: Table, columns: tuple[str, ...]) -> Executable:
+    fresh = insert_into(table)
+    keys = [column.name for column in table.primary_key]
+    sums = {name: table.c[name] + fresh.excluded[name] for name in columns if name not in keys}
+    return fresh.on_conflict_do_update(index_elements=keys, set_=sums)
 
 
 class Change:
@@ -45,24 +73,15 @@ class Change:
 
     def add(self, table: Table, row: Mapping[str, Any]) -> bool:
         """Add a row; False when there is one of that id already, which stays as it is."""
-        statement = self._insert(table).on_conflict_do_nothing().returning(*table.primary_key)
-        return self._connection.execute(statement, row).first() is not None
+        return self._connection.execute(_add(self._insert, table), row).first() is not None
 
     def put(self, table: Table, row: Mapping[str, Any]) -> None:
         """Add a row, or replace the one that has its key."""
-        (key,) = table.primary_key
-        fresh = self._insert(table)
-        statement = fresh.on_conflict_do_update(
-            index_elements=[key], set_={name: fresh.excluded[name] for name in row if name != key.name}
-        )
-        self._connection.execute(statement, row)
+        self._connection.execute(_put(self._insert, table, tuple(row)), row)
 
     def add_up(self, table: Table, row: Mapping[str, Any]) -> None:
         """Add a row; when there is one of that key already, add the other columns, which are numbers, to its own."""
-        fresh = self._insert(table)
-        keys = [column.name for column in table.primary_key]
-        sums = {name: table.c[name] + fresh.excluded[name] for name in row if name not in keys}
-        self._connection.execute(fresh.on_conflict_do_update(index_elements=keys, set_=sums), row)
+        self._connection.execute(_add_up(self._insert, table, tuple(row)), row)
 
     def event(self, job: str, kind: str, description: str, at: float) -> None:
         """Note an event of a job."""

@@ -1,6 +1,6 @@
 """Writing an object from an event loop: each piece is stored in a thread while the next is still being received.
 
-Used by replicas; at most two pieces are in memory.
+Used by replicas; at most two pieces are in memory, and an object of one piece is stored in one step.
 """
 
 from __future__ import annotations
@@ -17,12 +17,22 @@ class WriteBehind:
 
     def __init__(self, open_writer: Callable[[], ObjectWriter]) -> None:
         self._open = open_writer
+        self._writer: ObjectWriter | None = None
+        self._held: bytes | None = None  # the last piece that came
         self._storing: asyncio.Task[None] | None = None
 
     async def write(self, data: bytes) -> None:
-        """Begin to store ``data`` once the piece before it is stored."""
+        """Begin to store the piece before ``data``, once those before it are stored."""
         await self._stored()
-        self._storing = asyncio.create_task(asyncio.to_thread(self._writer.write, data))
+        if self._held is not None:
+            self._storing = asyncio.create_task(asyncio.to_thread(self._store, self._held))
+        self._held = data
+
+    def _store(self, data: bytes | None) -> None:
+        if self._writer is None:
+            self._writer = self._open()
+        if data is not None:
+            self._writer.write(data)
 
     async def _stored(self) -> None:
         if self._storing:
@@ -33,10 +43,10 @@ class WriteBehind:
     @property
     def sha256(self) -> str:
         """Of the whole object, in hex; after the ``async with`` block."""
+        assert self._writer
         return self._writer.sha256
 
     async def __aenter__(self) -> Self:
-        self._writer = await asyncio.to_thread(self._open)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
@@ -44,8 +54,23 @@ class WriteBehind:
             await self._stored()
         except Exception as failure:
             self._storing = None
-            await asyncio.to_thread(self._writer.__exit__, type(failure), failure, None)
+            await asyncio.to_thread(self._end, failure)
             if error is None:
                 raise
         else:
-            await asyncio.to_thread(self._writer.__exit__, kind, error, trace)
+            # What is small is stored here in one go: each change of threads costs as much as a small file.
+            await asyncio.to_thread(self._end, error)
+
+    def _end(self, error: BaseException | None) -> None:
+        """Store the last piece and close, or, after an error, leave nothing."""
+        try:
+            if error is None:
+                self._store(self._held)
+        except BaseException as failure:
+            self._close(failure)
+            raise
+        self._close(error)
+
+    def _close(self, error: BaseException | None) -> None:
+        if self._writer is not None:
+            self._writer.__exit__(type(error) if error else None, error, None)
