@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+import uuid
 from dataclasses import replace
 from pathlib import Path
 
@@ -142,4 +143,28 @@ def test_a_full_disk_is_a_refusal_and_harms_nothing(tmp_path: Path) -> None:
     assert jobs.job("f" * 32) is None
     sql("PRAGMA max_page_count = 100000")
     assert jobs.submit(replace(NEXT, id="f" * 32)).state is State.QUEUED
+    jobs.close()
+
+
+def test_a_claim_does_not_go_through_all_that_its_user_ever_ran(tmp_path: Path) -> None:
+    file = tmp_path / "jobs.sqlite"
+    steps = [0]
+
+    def of_a_claim() -> int:
+        job = replace(NEXT, id=uuid.uuid4().hex)
+        jobs.submit(job)
+        before = steps[0]
+        (claimed,) = jobs.claim("dispatcher", {job.model: [job.user]}, 10)
+        assert claimed.id == job.id
+        taken = steps[0] - before
+        assert jobs.complete(job.id, "dispatcher", 1, "results/x-1", 1, {})
+        return taken
+
+    jobs = open_jobs(file)
+    driver = jobs._database._connection.connection.driver_connection
+    driver.set_progress_handler(lambda: steps.__setitem__(0, steps[0] + 1), 1)
+    first = of_a_claim()
+    for _ in range(100):
+        of_a_claim()
+    assert of_a_claim() < 1.2 * first
     jobs.close()

@@ -143,13 +143,18 @@ class Heap:
 
     def _own(self, pagemap: BinaryIO) -> _Numbers:
         """The pages that this process no longer shares with the zygote; nothing was written to all others."""
-        entries = bytearray(sum(count for _, count in self._runs) * _WORD)
-        rest = memoryview(entries)
+        entries = memoryview(bytearray(sum(count for _, count in self._runs) * _WORD))
+        at = 0
         for first, count in self._runs:
             pagemap.seek(first * _WORD)
-            rest = rest[pagemap.readinto(rest[: count * _WORD]) :]  # type: ignore[attr-defined]
+            piece = pagemap.read(count * _WORD)
+            if len(piece) != count * _WORD:
+                raise OSError("the kernel does not tell which pages are this process's own")
+            entries[at : at + len(piece)] = piece
+            at += len(piece)
         found = np.frombuffer(entries, np.uint64)[self._entries_at]
-        return self._pages[(found & np.uint64(PRESENT | OWN)) != np.uint64(PRESENT)]
+        own: _Numbers = self._pages[(found & np.uint64(PRESENT | OWN)) != np.uint64(PRESENT)]
+        return own
 
     def _put_back_later(self, numbers: list[int]) -> None:
         strange = [number for number in numbers if type(self._objects[number]) not in _RESTORERS]

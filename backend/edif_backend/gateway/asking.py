@@ -36,9 +36,7 @@ class Asking:
         """
         return await self.through(functools.partial(question, self._jobs, *args, **kwargs))
 
-    async def at_length(
-        self, question: Callable[Concatenate[Jobs, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    async def at_length(self, question: Callable[Concatenate[Jobs, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The answer to a question that also stores an object, which may take long: no other question waits for it."""
         return await asyncio.to_thread(question, self._jobs, *args, **kwargs)
 

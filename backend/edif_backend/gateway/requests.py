@@ -59,7 +59,7 @@ async def submit(request: Request) -> Response:
 def _accept(
     jobs: Jobs, parts: Parts, user: User, entry: ModelEntry, envelope: Envelope, payload: bytes, name: str | None
 ) -> Job:
-    """Check and store the payload, then the job, in one thread: each change of threads costs as much as a small file."""
+    """Check and store the payload, then the job; all in one thread, for a change of threads costs as much as either."""
     check_payload(payload, envelope.compress, parts.settings.max_unpacked_bytes)
     limits = parts.policy.limits(user.name, user.groups)
     submission = Submission(

@@ -5,13 +5,14 @@ For :mod:`~edif_backend.jobs.reading` and :mod:`~edif_backend.jobs.table` alone.
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, Select, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, func, literal_column, select, update
 
 from edif_backend.jobs import schema
 from edif_protocol.wire import WAITING_STATES, State
 
 t = schema.jobs.c
-WAITING = t.state.in_(sorted(WAITING_STATES))
+#: Spelled out as in the index ``jobs_waiting``: with values to be filled in, SQLite would not take that index.
+WAITING = t.state.in_([literal_column(f"'{state}'") for state in sorted(WAITING_STATES)])
 CLAIMED = t.state.in_((State.DISPATCHED, State.RUNNING))
 KEPT = (t.state == State.COMPLETED) & t.result.is_not(None)
 JOB = (
