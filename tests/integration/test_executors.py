@@ -360,3 +360,27 @@ async def test_an_executor_that_died_idle_costs_no_job_its_start(pool: ExecutorP
     pool._tell(frames.words(Kind.KILL, pid=executor.pid))
     await executor.reader.read()  # to its end
     assert await answer(pool, model, lambda: 2) == 2
+
+
+async def test_a_sequence_longer_than_the_operator_allows_is_refused_with_the_numbers(
+    snapshot: Snapshot, model: TransformersModel
+) -> None:
+    entry = ENTRY.model_copy(update={"context_tokens": 16})
+    executors = ExecutorPool(entry.model_dump(mode="json"), Path(snapshot.folder), LIMITS, ready=1)
+    await executors.start(lambda _: None)
+
+    async def width(prompt: str, **generating: int) -> int:
+        capture = Capture()
+        begin = model.generate if generating else model.trace
+        with begin(prompt, backend=capture, **generating):
+            hidden = model.transformer.h[0].output.save()  # noqa: F841 - read on the far side
+        return int((await Job(executors).run(capture.payload))["hidden"].shape[-1])
+
+    try:
+        assert await width("a b c", max_new_tokens=4) == 128
+        with pytest.raises(UserCodeFailed, match=r"sequence of \d+ tokens: this model takes at most 16 here"):
+            await width("a b c d e f " * 9)
+        with pytest.raises(UserCodeFailed, match=r"\(\d+ and 30 to generate\): this model takes at most 16 here"):
+            await width("a b c", max_new_tokens=30)
+    finally:
+        await executors.stop()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class JobTooLarge(Exception):
-    """The job would need more memory than it may take."""
+    """The job would need more than it may take: memory, or tokens in a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ class Allowance:
     profile: Profile | None
     memory_bytes: int  #: beyond the model
     adapters: dict[str, str]  #: folders of the PEFT adapters it may ask for, by name
+    context_tokens: int = 0  #: the longest sequence, generated tokens included; 0: as long as the model can
 
     @contextmanager
     def watched(self, model: nnsight.TransformersModel, generated: int) -> Iterator[None]:
@@ -38,25 +39,38 @@ class Allowance:
         """
         module = model._module
         # Measured with one attention implementation; where the job has chosen another, the limit itself must do.
-        if self.profile is None or self.profile.attention != getattr(module.config, "_attn_implementation", None):
+        attention = getattr(module.config, "_attn_implementation", None)
+        profile = self.profile if self.profile and self.profile.attention == attention else None
+        if profile is None and not self.context_tokens:
             yield
             return
-        check = lambda _, args, inputs: self._check(args, inputs, generated)  # noqa: E731 - torch calls it
+
+        def check(_: Any, args: tuple[Any, ...], inputs: dict[str, Any]) -> None:
+            given: Any = _first(inputs.get("input_ids"), inputs.get("inputs_embeds"), *args)
+            if getattr(given, "ndim", 0) >= 2:
+                batch, tokens = given.shape[:2]
+                self._check(profile, batch, tokens, inputs, generated)
+
         hook = module.register_forward_pre_hook(check, with_kwargs=True)
         try:
             yield
         finally:
             hook.remove()
 
-    def _check(self, args: tuple[Any, ...], inputs: dict[str, Any], generated: int) -> None:
-        assert self.profile
-        given: Any = _first(inputs.get("input_ids"), inputs.get("inputs_embeds"), *args)
-        if getattr(given, "ndim", 0) < 2 or _length(inputs.get("past_key_values")):
+    def _check(self, profile: Profile | None, batch: int, tokens: int, inputs: dict[str, Any], generated: int) -> None:
+        before = _length(inputs.get("past_key_values"))
+        length = before + tokens + (0 if before else generated)  # later steps are tokens that were generated
+        if self.context_tokens and length > self.context_tokens:
+            more = f" ({tokens} and {generated} to generate)" if generated and not before else ""
+            raise JobTooLarge(
+                f"The job was stopped before its sequence of {length} tokens{more}: this model takes at most "
+                f"{self.context_tokens} here. Trace shorter prompts, or generate less."
+            )
+        if profile is None or before:
             return  # a later step of a generation was counted with the first
-        batch, tokens = given.shape[:2]
         if not generated and inputs.get("logits_to_keep") == 1:
             generated = 1
-        needed = self.profile.peak_bytes(batch, tokens, generated)
+        needed = profile.peak_bytes(batch, tokens, generated)
         if needed > self.memory_bytes:
             more = f" and {generated} generated ones each" if generated else ""
             raise JobTooLarge(

@@ -223,7 +223,8 @@ def main() -> None:
     except FabricError as error:
         sys.exit(str(error))  # its sentence is the last line, and the operator needs no traceback
     profile = needs_of(model, config, say)
-    allowance = Allowance(profile, config.memory_bytes, config.adapters)
+    context_tokens = int(config.entry.get("context_tokens") or 0)
+    allowance = Allowance(profile, config.memory_bytes, config.adapters, context_tokens)
     say("Rehearsing a job.")
     touched, untouched = rehearse(model, allowance)
     from edif_backend.executors.executor import serve, serve_while_pristine
