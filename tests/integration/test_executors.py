@@ -5,6 +5,7 @@ Needs bubblewrap; no Ray, no gateway.
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import nnsight
+import psutil
 import pytest
 import pytest_asyncio
 import torch
@@ -22,6 +24,7 @@ from edif_backend.errors import ExecutorLost, ResultTooLarge, TimeLimitReached, 
 from edif_backend.executors import frames
 from edif_backend.executors.frames import Kind
 from edif_backend.executors.pool import ExecutorPool, Limits
+from edif_backend.executors.walls import OOM_SCORE
 from edif_backend.models.catalogue import TINY_ID, ModelEntry
 from edif_backend.models.experience import experience_with
 from edif_backend.models.snapshots import Snapshot, prepare
@@ -171,7 +174,7 @@ def loop_deaf() -> None:
 def take_memory() -> int:
     import torch as inner
 
-    return len([inner.ones(64 << 20) for _ in range(100)])
+    return len([inner.empty(64 << 20) for _ in range(100)])  # asked for is enough, and quick on any machine
 
 
 def fork_bomb() -> None:
@@ -360,6 +363,16 @@ async def test_an_executor_that_died_idle_costs_no_job_its_start(pool: ExecutorP
     pool._tell(frames.words(Kind.KILL, pid=executor.pid))
     await executor.reader.read()  # to its end
     assert await answer(pool, model, lambda: 2) == 2
+
+
+def oom_scores(pids: list[int]) -> list[int]:
+    return [int(Path(f"/proc/{pid}/oom_score_adj").read_text()) for pid in pids]
+
+
+async def test_the_kernel_would_take_an_executor_first(pool: ExecutorPool) -> None:
+    await pool.judged()
+    inside = [process.pid for process in psutil.Process(pool._zygote.pid).children(recursive=True)]
+    assert {*oom_scores(inside)} == {*oom_scores([os.getpid()]), OOM_SCORE}  # the zygote's, and the executors'
 
 
 async def test_a_sequence_longer_than_the_operator_allows_is_refused_with_the_numbers(

@@ -26,6 +26,9 @@ _NEW_NS, _NEW_UTS, _NEW_IPC, _NEW_USER, _NEW_PID, _NEW_NET = (
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_BIND = 2, 4, 8, 4096
 _PR_SET_DUMPABLE = 4
 
+#: Of an executor, from -1000 (never taken) to 1000 (taken first).
+OOM_SCORE = 900
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -81,6 +84,8 @@ def limit(memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
     resource.setrlimit(resource.RLIMIT_NPROC, (64, 64))
+    # Where memory runs out, the kernel takes an executor, and neither the zygote nor anything else of the machine.
+    Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE))
     _call("prctl", _PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
