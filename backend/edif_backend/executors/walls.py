@@ -7,6 +7,7 @@ then share the zygote's pages and nothing else.  Runs inside the jail, in a proc
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import resource
@@ -85,7 +86,8 @@ def limit(memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
     resource.setrlimit(resource.RLIMIT_NPROC, (64, 64))
     # Where memory runs out, the kernel takes an executor, and neither the zygote nor anything else of the machine.
-    Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE))
+    with contextlib.suppress(OSError):  # some containers forbid it, and no wall hangs on it
+        Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE))
     _call("prctl", _PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
