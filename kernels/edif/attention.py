@@ -76,7 +76,7 @@ class Attention(Result):
         cells = [(layer, head, float(effect.sel(layer=layer, head=head))) for layer in layers for head in heads]
         return sorted(cells, key=lambda cell: -abs(cell[-1]))
 
-    def to_html(self) -> str:
+    def table(self) -> str:
         """For each of the first-ranked heads, where it looks most from every position of the first prompt."""
         weights, tokens = self.weights(), self.data["token"].isel(prompt=0).values.tolist()
         columns = tokens[: weights.sizes["query"]]

@@ -80,7 +80,7 @@ class CausalTrace(Result):
             {"token_class": list(CLASSES), "layer": self.data["layer"].values},
         )
 
-    def to_html(self) -> str:
+    def table(self) -> str:
         """The first fact's indirect effects of the first kind, layers downwards from the last."""
         kind = str(self.data["kind"].values[0])
         effect = self.indirect_effect(kind).isel(fact=0)

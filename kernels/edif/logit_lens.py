@@ -46,7 +46,7 @@ class LogitLens(Result):
         logits = self.data["target_logit"]
         return logits.isel(target=self._target(right)) - logits.isel(target=self._target(wrong))
 
-    def to_html(self) -> str:
+    def table(self) -> str:
         """The first prompt's most probable tokens and their probabilities, layers downwards from the last."""
         shown = self.data.isel(prompt=0, top=0)
         cells = [

@@ -104,7 +104,7 @@ class ActivationPatching(Result):
             {"mean": mean, "low": (axes, low), "high": (axes, high), "pairs": values.notnull().sum("pair")}
         )
 
-    def to_html(self) -> str:
+    def table(self) -> str:
         """The first pair's normalised effects at the first site; heads as the strongest of each place."""
         effect = self.effect(metric=str(self.data["metric"].values[0])).isel(pair=0)
         extra = [axis for axis in effect.dims if axis not in ("layer", "position")]

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from edif import outputs, picture, picture_latex, picture_svg
+from edif import outputs, pages, picture, picture_latex, picture_svg
 from edif.colours import Theme
 from edif.errors import EdifError
 from edif.prediction import RESULT_TYPE, token_text
@@ -98,9 +98,18 @@ class Result:
         """
         return outputs.fitting(self._forms(), budget_bytes)
 
-    def to_html(self) -> str:
-        """A plain table of what is looked at first, for readers without the eDIF front end."""
+    def table(self) -> str:
+        """A plain table of what is looked at first, as HTML, for readers without the eDIF front end."""
         return f"<pre>{escape(repr(self))}</pre>"
+
+    def to_html(self, path: str | Path | None = None) -> str:
+        """A page of its own with the view as in the notebook, without a network; written to ``path`` if one is given.
+
+        Raises:
+            ViewsMissing: the views' script is not on this machine.
+            OutputTooLarge: not even the most reduced form fits.
+        """
+        return _written(pages.page([self.as_json()], [self.table()]), path)
 
     def to_svg(self, path: str | Path | None = None, *, theme: Theme = "light", **chosen: Any) -> str:
         """A picture as SVG, made here and without a browser; written to ``path`` where one is given.
@@ -136,7 +145,7 @@ class Result:
         raise NotImplementedError(f"There is no view of {self.kind} yet: all of it is in .data.")
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        bundle: dict[str, Any] = {"text/html": self.to_html(), "text/plain": repr(self)}
+        bundle: dict[str, Any] = {"text/html": self.table(), "text/plain": repr(self)}
         try:
             bundle[RESULT_TYPE] = self.as_json()
         except NotImplementedError:

@@ -121,7 +121,7 @@ class TestOfOneFamily:
         assert len(one["norm"]) == length
         small = found.as_json(4_000)
         assert "heads; all is in .data" in small["foot"]
-        assert f"{one['layer']}.{one['head']}" in found.to_html()
+        assert f"{one['layer']}.{one['head']}" in found.table()
 
     def test_serialized_as_for_the_backend_it_is_the_same(self, model: TransformersModel) -> None:
         here, there = (_read(model, norms=True, answer=ANSWER, remote=r) for r in (False, "local"))

@@ -204,7 +204,7 @@ class TestPatching:
         assert sizes[-1][2] < 40
 
     def test_is_a_plain_table_for_everybody_else(self) -> None:
-        html = a_patching().to_html()
+        html = a_patching().table()
         assert "<script>" not in html
         assert "&lt;script&gt;" in html
         assert "strongest head" in html
@@ -264,7 +264,7 @@ class TestTrace:
         assert "1 of 6 facts" in drawn["foot"]
 
     def test_is_a_plain_table_for_everybody_else(self) -> None:
-        html = self.trace(1).to_html()
+        html = self.trace(1).table()
         assert "“&lt;b&gt;”" in html
         assert html.count("<th scope='row'>") == 4
 
