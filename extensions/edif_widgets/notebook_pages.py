@@ -10,7 +10,7 @@ from typing import Any
 
 from nbconvert.preprocessors import Preprocessor
 
-from edif.pages import block, script
+from edif.result_pages import block, script
 from edif.prediction import RESULT_TYPE
 
 

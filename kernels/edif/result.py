@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from edif import outputs, pages, picture, picture_latex, picture_svg
+from edif import outputs, picture, picture_latex, picture_svg, result_pages
 from edif.colours import Theme
 from edif.errors import EdifError
 from edif.prediction import RESULT_TYPE, token_text
@@ -109,7 +109,7 @@ class Result:
             ViewsMissing: the views' script is not on this machine.
             OutputTooLarge: not even the most reduced form fits.
         """
-        return _written(pages.page([self.as_json()], [self.table()]), path)
+        return _written(result_pages.page([self.as_json()], [self.table()]), path)
 
     def to_svg(self, path: str | Path | None = None, *, theme: Theme = "light", **chosen: Any) -> str:
         """A picture as SVG, made here and without a browser; written to ``path`` where one is given.

@@ -12,7 +12,7 @@ from nbconvert import HTMLExporter
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 import edif
-from edif import pages
+from edif import result_pages as pages
 from edif.prediction import RESULT_TYPE
 from edif_widgets.notebook_pages import Views
 

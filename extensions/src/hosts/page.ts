@@ -1,5 +1,5 @@
 // Hosts the core on a page of its own: a saved page of `.to_html()`, a notebook that nbconvert has made into HTML.
-// Entry point of a second bundle, inlined once a page; it reads the blocks that edif.pages writes.
+// Entry point of a second bundle, inlined once a page; it reads the blocks that edif.result_pages writes.
 import { draw } from "../core/draw.ts";
 import { MIME_TYPE } from "../core/result.ts";
 
