@@ -10,8 +10,8 @@ from typing import Any
 
 from nbconvert.preprocessors import Preprocessor
 
-from edif.result_pages import block, script
 from edif.prediction import RESULT_TYPE
+from edif.result_pages import block, script
 
 
 class Views(Preprocessor):
