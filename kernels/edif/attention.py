@@ -10,15 +10,13 @@ from typing import Any, ClassVar
 import numpy as np
 import xarray as xr
 
-from edif import beside, outputs
+from edif import asked, beside, outputs
 from edif.engine import heads as engine
-from edif.engine.decoder import layers_of
-from edif.logit_lens import prompt_ids, single_token
-from edif.result import Result, begins_with_bos, padded_tokens, provenance, token_texts
+from edif.engine.sweeps import BATCH_BYTES
+from edif.result import Result, padded_tokens, prompts_known, provenance, token_axes
 
 #: More weights than this do not come back (as 32-bit floats, 256 MiB).
 MOST_WEIGHTS = 1 << 26
-_BATCH_BYTES = 1 << 30
 
 
 class Attention(Result):
@@ -161,7 +159,7 @@ def attention(
     answer: tuple[int | str, int | str] | Sequence[tuple[int | str, int | str]] | None = None,
     path: str | None = None,
     batch_tokens: int | None = None,
-    batch_bytes: int = _BATCH_BYTES,
+    batch_bytes: int = BATCH_BYTES,
     remote: bool | str | None = None,
     progress: bool = True,
 ) -> Attention:
@@ -184,17 +182,13 @@ def attention(
         ValueError: an empty prompt, a head or layer that is not there, more weights than come back, an answer that is
             not one token, or a family that gives no patterns.
     """
-    tokenizer, ids = model.tokenizer, prompt_ids(model, prompt)
-    count, whole = len(layers_of(model, path)), model._module.config.get_text_config().num_attention_heads
-    chosen = _numbers("layer", layers, count)
-    some = _numbers("head", heads, whole)
+    tokenizer, ids = model.tokenizer, asked.prompt_ids(model, prompt)
+    chosen = asked.layers(model, layers, path)
+    some = asked.numbers("head", heads, model._module.config.get_text_config().num_attention_heads)
     if top is not None and top < 1:
         raise ValueError("top must be at least 1.")
     _check_size(ids, len(chosen), len(some), top)
-    answers = [] if answer is None else [answer] * len(ids) if isinstance(answer, tuple) else list(answer)
-    if answer is not None and len(answers) != len(ids):
-        raise ValueError(f"{len(ids)} prompts need as many answers, or one for all.")
-    asked = [(single_token(tokenizer, right), single_token(tokenizer, wrong)) for right, wrong in answers]
+    answers = [] if answer is None else asked.answers(tokenizer, answer, len(ids))
     work = functools.partial(
         engine.attention,
         prompts=ids,
@@ -202,12 +196,12 @@ def attention(
         heads=some,
         top=top,
         norms=norms,
-        answers=asked,
+        answers=answers,
         limits={"layers": path, "batch_tokens": batch_tokens, "batch_bytes": batch_bytes},
     )
-    cells = len(ids) * len(chosen) * (1 + len(some) * bool(asked))
+    cells = len(ids) * len(chosen) * (1 + len(some) * bool(answers))
     found = beside.run(model, work, cells, remote=remote, progress=progress)
-    how = {"top": top, "norms": norms, "answers": [list(pair) for pair in asked]}
+    how = {"top": top, "norms": norms, "answers": [list(pair) for pair in answers]}
     return _result(model, ids, chosen, some, found, how)
 
 
@@ -227,27 +221,13 @@ def _result(
             where: tuple[Any, ...] = (row, ..., *(slice(size) for size in part.shape[2:]))
             value[where] = part
         arrays[name] = ((*axes, *ends[name]), value)
-    tokens = padded_tokens(ids)
     coordinates = {
         "layer": layers,
         "head": heads,
-        "token_id": (("prompt", "position"), tokens),
-        "token": (("prompt", "position"), token_texts(tokenizer, tokens)),
+        **token_axes(tokenizer, padded_tokens(ids), ("prompt", "position")),
     }
-    prompts = {"prompts": [tokenizer.decode(row) for row in ids], "prompt_ids": ids}
-    bos = [begins_with_bos(tokenizer, row) for row in ids]
-    return Attention(xr.Dataset(arrays, coordinates), provenance(model, found, **prompts, bos=bos, **how))
-
-
-def _numbers(what: str, asked: Sequence[int] | None, count: int) -> list[int]:
-    if asked is None:
-        return list(range(count))
-    beyond = [number for number in asked if not -count <= number < count]
-    if beyond or not len(asked):
-        raise ValueError(
-            f"There is no {what} {beyond[0] if beyond else 'in an empty list'}: it has {what}s 0 to {count - 1}."
-        )
-    return sorted({number % count for number in asked})
+    known = provenance(model, found, **prompts_known(tokenizer, ids), **how)
+    return Attention(xr.Dataset(arrays, coordinates), known)
 
 
 def _check_size(ids: list[list[int]], layers: int, heads: int, top: int | None) -> None:

@@ -9,11 +9,13 @@ from typing import Any, ClassVar
 import numpy as np
 import xarray as xr
 
-from edif import beside
+from edif import asked, beside
 from edif.engine import gradients
-from edif.engine.decoder import READABLE, SITES, layers_of
-from edif.patching import ActivationPatching, activation_patching, head_counts, prompt_pairs
-from edif.result import Result, provenance, token_texts
+from edif.engine.decoder import READABLE, SITES
+from edif.pairs import prompt_pairs
+from edif.patching import ActivationPatching, activation_patching
+from edif.patching_map import head_counts
+from edif.result import Result, padded_tokens, provenance, token_axes
 
 #: Correlation with exact patching on eight IOI prompts and GPT-2 small (Nanda 2023, and METHODS figures): below .8 a
 #: map of these sites misleads.
@@ -133,24 +135,20 @@ def attribution_patching(
     Raises:
         ValueError: as :func:`edif.activation_patching` does.
     """
-    pairs = prompt_pairs(model.tokenizer, clean, corrupt, answer, alignment)
+    pairs = prompt_pairs(model, clean, corrupt, answer, alignment)
     chosen = [sites] if isinstance(sites, str) else [site for site in SITES if site in sites]
-    if unknown := [site for site in ([sites] if isinstance(sites, str) else sites) if site not in READABLE]:
-        raise ValueError(f"There is no site {unknown[0]!r}: choose from {', '.join(READABLE)}.")
-    count = len(layers_of(model, path))
-    places = sorted({layer % count for layer in layers}) if layers is not None else list(range(count))
+    asked.one_of("site", [sites] if isinstance(sites, str) else sites, READABLE)
+    places = asked.layers(model, layers, path)
     runs = [pair.run("denoise") for pair in pairs]
     work = functools.partial(gradients.attribution, pairs=runs, sites=chosen, layers=places, path=path)
     found = beside.run(model, work, len(runs), remote=remote, progress=progress)
     length = max(len(run.ids) for run in runs)
     parts = head_counts(model, chosen)
-    tokens = np.full((len(runs), length), -1)
     arrays = {
         site: np.full((len(runs), len(places), length, *([parts[site]] if parts[site] else [])), np.nan)
         for site in chosen
     }
     for number, run in enumerate(runs):
-        tokens[number, : len(run.ids)] = run.ids
         span = found["source"][number] - found["changed"][number]
         for site in chosen:
             arrays[site][number, :, : len(run.ids)] = found["values"][number][site].numpy() / (span or np.nan)
@@ -164,8 +162,7 @@ def attribution_patching(
         },
         {
             "layer": places,
-            "token_id": (("pair", "position"), tokens),
-            "token": (("pair", "position"), token_texts(model.tokenizer, tokens)),
+            **token_axes(model.tokenizer, padded_tokens([run.ids for run in runs]), ("pair", "position")),
         },
     )
     facts = [pair.facts(model.tokenizer) for pair in pairs]

@@ -9,17 +9,16 @@ from typing import Any, ClassVar
 import numpy as np
 import xarray as xr
 
-from edif import beside, outputs
+from edif import asked, beside, outputs
 from edif.engine import patches
 from edif.engine.decoder import layers_of
 from edif.engine.patches import KINDS, Fact
-from edif.engine.sweeps import Cell
-from edif.logit_lens import single_token
-from edif.result import Result, begins_with_bos, provenance, token_texts
+from edif.engine.sweeps import BATCH_BYTES, Cell
+from edif.intervals import bootstrap
+from edif.result import Result, begins_with_bos, padded_tokens, provenance, token_axes
 
 #: What a token is to the subject, in reading order (Meng et al. 2022, figure 2).
 CLASSES = ("before", "first subject", "middle subject", "last subject", "first after", "further", "last")
-_BATCH_BYTES = 1 << 30
 
 
 class CausalTrace(Result):
@@ -63,16 +62,7 @@ class CausalTrace(Result):
                 of_class = classes[fact] == name
                 if of_class.any():
                     rows[number, fact] = effect.values[fact][:, of_class].mean(1)
-        draw = np.random.default_rng(seed).integers(0, rows.shape[1], (2000, rows.shape[1]))
-        tail = (1 - level) / 2
-        figures = np.full((3, len(CLASSES), rows.shape[2]), np.nan)
-        for number, values in enumerate(rows):
-            known = ~np.isnan(values[:, 0])
-            if known.any():
-                sums = np.where(known[:, None], values, 0)[draw].sum(1)
-                counts = known[draw].sum(1)[:, None]
-                means = (sums / np.maximum(counts, 1))[counts[:, 0] > 0]
-                figures[:, number] = [values[known].mean(0), *np.quantile(means, (tail, 1 - tail), axis=0)]
+        figures = bootstrap(rows.swapaxes(0, 1), level, seed)
         axes = ("token_class", "layer")
         return xr.Dataset(
             {name: (axes, figure) for name, figure in zip(("mean", "low", "high"), figures, strict=True)}
@@ -173,7 +163,7 @@ def causal_trace(
     layers: Sequence[int] | None = None,
     path: str | None = None,
     batch_tokens: int | None = None,
-    batch_bytes: int = _BATCH_BYTES,
+    batch_bytes: int = BATCH_BYTES,
     remote: bool | str | None = None,
     progress: bool = True,
 ) -> CausalTrace:
@@ -202,13 +192,13 @@ def causal_trace(
     """
     tokenizer = model.tokenizer
     facts = _facts(tokenizer, prompt, subject, answer, corrupt)
+    asked.check_context(model, [fact.ids for fact in facts])
     chosen = [kinds] if isinstance(kinds, str) else list(kinds)
-    if unknown := [kind for kind in chosen if kind not in KINDS]:
-        raise ValueError(f"There is no kind {unknown[0]!r}: choose from {', '.join(KINDS)}.")
+    asked.one_of("kind", chosen, KINDS)
     if window < 1 or samples < 1:
         raise ValueError("window and samples must be at least 1.")
-    count = len(layers_of(model, path))
-    places = sorted({layer % count for layer in layers}) if layers is not None else list(range(count))
+    places, count = asked.layers(model, layers, path), len(layers_of(model, path))
+    asked.check_cells(sum(len(fact.ids) for fact in facts) * len(chosen) * len(places), places)
     centres = [_cells(len(fact.ids), chosen, places, window, count) for fact in facts]
     cells = [[cell for _, cell in some] for some in centres]
     work = functools.partial(
@@ -245,14 +235,11 @@ def _result(
     tokenizer, length = model.tokenizer, max(len(fact.ids) for fact in facts)
     samples = len(found["corrupted"][0])
     restored = np.full((len(facts), len(kinds), len(layers), length, samples), np.nan)
-    tokens = np.full((len(facts), length), -1)
     classes = np.full((len(facts), length), "", dtype="<U14")
     for number, (fact, cells) in enumerate(zip(facts, centres, strict=True)):
-        tokens[number, : len(fact.ids)] = fact.ids
         classes[number, : len(fact.ids)] = [_class(place, fact) for place in range(len(fact.ids))]
         for (layer, cell), value in zip(cells, found["values"][number].numpy(), strict=True):
             restored[number, kinds.index(cell.site), layers.index(layer), cell.position] = value
-    answers = np.array(found["answer"], dtype=np.int64)
     data = xr.Dataset(
         {
             "restored": (("fact", "kind", "layer", "position", "sample"), restored),
@@ -262,14 +249,12 @@ def _result(
         {
             "kind": kinds,
             "layer": layers,
-            "token_id": (("fact", "position"), tokens),
-            "token": (("fact", "position"), token_texts(tokenizer, tokens)),
+            **token_axes(tokenizer, padded_tokens([fact.ids for fact in facts]), ("fact", "position")),
             "token_class": (("fact", "position"), classes),
-            "answer_id": ("fact", answers),
-            "answer_token": ("fact", token_texts(tokenizer, answers)),
+            **token_axes(tokenizer, np.array(found["answer"], dtype=np.int64), ("fact",), "answer"),
         },
     )
-    asked = [
+    known = [
         {
             "prompt": tokenizer.decode(fact.ids),
             "prompt_ids": fact.ids,
@@ -279,7 +264,7 @@ def _result(
         }
         for fact in facts
     ]
-    return CausalTrace(data, provenance(model, found, facts=asked, **how))
+    return CausalTrace(data, provenance(model, found, facts=known, **how))
 
 
 def _class(place: int, fact: Fact) -> str:
@@ -304,7 +289,7 @@ def _facts(tokenizer: Any, prompt: Any, subject: Any, answer: Any, corrupt: Any)
     if not count or {len(subjects), len(answers), len(replaced)} != {count}:
         raise ValueError(f"{count} prompts need as many subjects (and answers, and corrupt prompts, where given).")
     facts = []
-    for text, named, asked, other in zip(prompts, subjects, answers, replaced, strict=True):
+    for text, named, right, other in zip(prompts, subjects, answers, replaced, strict=True):
         ids = list(map(int, tokenizer(text).input_ids))
         span = subject_span(tokenizer, ids, named)
         bad = None if other is None else list(map(int, tokenizer(other).input_ids))
@@ -313,7 +298,7 @@ def _facts(tokenizer: Any, prompt: Any, subject: Any, answer: Any, corrupt: Any)
                 f"The corrupt prompt has {len(bad)} tokens and the clean one {len(ids)}: choose another subject of as "
                 "many tokens."
             )
-        facts.append(Fact(ids, span, None if asked is None else single_token(tokenizer, asked), bad))
+        facts.append(Fact(ids, span, None if right is None else asked.single_token(tokenizer, right), bad))
     return facts
 
 

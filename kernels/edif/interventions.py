@@ -17,10 +17,8 @@ from numpy.typing import NDArray
 
 from edif import beside
 from edif.engine import sweeps
-from edif.engine.sweeps import Batch, Cell, Plan
+from edif.engine.sweeps import BATCH_BYTES, Batch, Cell, Plan
 from edif.errors import EdifError
-
-_BATCH_BYTES = 1 << 30
 
 
 class SweepStopped(EdifError):
@@ -86,7 +84,7 @@ def sweep(
     layers: str | None = None,
     logits_to_keep: int = 1,
     batch_tokens: int | None = None,
-    batch_bytes: int = _BATCH_BYTES,
+    batch_bytes: int = BATCH_BYTES,
     remote: bool | str | None = None,
     progress: bool = True,
 ) -> SweepResult:

@@ -11,10 +11,10 @@ import pandas as pd
 import torch
 import xarray as xr
 
-from edif import beside, outputs
+from edif import asked, beside, outputs
 from edif.engine import lens
 from edif.engine.decoder import HEADED, SITES, layers_of
-from edif.result import Result, begins_with_bos, provenance, token_texts
+from edif.result import Result, prompts_known, provenance, token_axes, token_texts
 
 _READABLE = tuple(site for site in SITES if site not in HEADED)
 
@@ -157,12 +157,11 @@ def logit_lens(
     Raises:
         ValueError: an empty prompt, a target that is not one token, or a site that has no lens.
     """
-    ids = prompt_ids(model, prompt)
-    if site not in _READABLE:
-        raise ValueError(f"There is no lens on {site!r}: choose from {', '.join(_READABLE)}.")
+    ids = asked.prompt_ids(model, prompt)
+    asked.one_of("lens on", [site], _READABLE)
     if stride < 1 or top < 1:
         raise ValueError("stride and top must be at least 1.")
-    asked = [single_token(model.tokenizer, target) for target in targets]
+    followed = [asked.single_token(model.tokenizer, target) for target in targets]
     work = functools.partial(
         lens.read,
         prompts=ids,
@@ -170,19 +169,19 @@ def logit_lens(
         layers=layers,
         stride=stride,
         positions=positions,
-        targets=asked,
+        targets=followed,
         top=top,
         tuned=dict(tuned) if tuned else None,
         path=path,
     )
     whole = len(layers_of(model, path))
-    count = len(layers) if layers is not None else -(-whole // stride)
+    count = len(asked.numbers("layer", layers, whole)) if layers is not None else -(-whole // stride)
     found = beside.run(model, work, count * len(ids), remote=remote, progress=progress)
-    return _lens(model, ids, asked, positions, found, site=site, stride=stride, tuned=bool(tuned), layer_count=whole)
+    return _lens(model, ids, followed, positions, found, site=site, stride=stride, tuned=bool(tuned), layer_count=whole)
 
 
 def _lens(
-    model: Any, ids: list[list[int]], asked: list[int], positions: Sequence[int] | None, found: Any, **how: Any
+    model: Any, ids: list[list[int]], followed: list[int], positions: Sequence[int] | None, found: Any, **how: Any
 ) -> LogitLens:
     tokenizer, axes = model.tokenizer, ("prompt", "layer", "position")
     kept = [list(range(len(row))) if positions is None else [place % len(row) for place in positions] for row in ids]
@@ -200,47 +199,13 @@ def _lens(
         "target_probability": ((*axes, "target"), np.exp(read["target_log_probability"])),
         **{name: ((*axes, "target")[: value.ndim], value) for name, value in read.items()},
     }
-    targets = np.array(asked, dtype=np.int64)
     coordinates = {
         "layer": found["layers"],
         "place": (("prompt", "position"), places),
-        "token_id": (("prompt", "position"), tokens),
-        "token": (("prompt", "position"), token_texts(tokenizer, tokens)),
-        "target_id": ("target", targets),
-        "target_token": ("target", token_texts(tokenizer, targets)),
+        **token_axes(tokenizer, tokens, ("prompt", "position")),
+        **token_axes(tokenizer, np.array(followed, dtype=np.int64), ("target",), "target"),
     }
-    prompts = {"prompts": [tokenizer.decode(row) for row in ids], "prompt_ids": ids}
-    bos = [begins_with_bos(tokenizer, row) for row in ids]
-    return LogitLens(xr.Dataset(arrays, coordinates), provenance(model, found, **prompts, bos=bos, **how))
-
-
-def single_token(tokenizer: Any, token: int | str) -> int:
-    """The id of a token given as id or as text.
-
-    Raises:
-        ValueError: the text is not one token.
-    """
-    if not isinstance(token, str):
-        return int(token)
-    ids = tokenizer(token, add_special_tokens=False).input_ids
-    if len(ids) != 1:
-        parts = ", ".join(repr(str(text)) for text in token_texts(tokenizer, np.array(ids, dtype=np.int64)))
-        hint = "" if token.startswith(" ") else f" In the middle of a text words begin with a space: {' ' + token!r}?"
-        raise ValueError(f"{token!r} is {len(ids)} tokens here ({parts}), and one is needed.{hint}")
-    return int(ids[0])
-
-
-def prompt_ids(model: Any, prompt: Any) -> list[list[int]]:
-    """Token ids of a text, of several texts, or of ids.
-
-    Raises:
-        ValueError: there is no token.
-    """
-    texts = [prompt] if isinstance(prompt, str) or (len(prompt) and not isinstance(prompt[0], str)) else list(prompt)
-    ids = [list(map(int, model.tokenizer(t).input_ids if isinstance(t, str) else t)) for t in texts]
-    if not ids or not all(ids):
-        raise ValueError("An empty prompt has no position to look at.")
-    return ids
+    return LogitLens(xr.Dataset(arrays, coordinates), provenance(model, found, **prompts_known(tokenizer, ids), **how))
 
 
 def _stacked(parts: list[torch.Tensor], length: int) -> np.ndarray[Any, Any]:

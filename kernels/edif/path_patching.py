@@ -6,16 +6,16 @@ import functools
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from edif import beside
+from edif import asked, beside
 from edif.alignment import Alignment
 from edif.engine import paths
 from edif.engine.decoder import HEADED, READABLE, layers_of
 from edif.engine.patches import Pair
 from edif.engine.paths import SENDERS, THROUGH, order
-from edif.engine.sweeps import Cell
-from edif.patching import DIRECTIONS, ActivationPatching, Map, head_counts, prompt_pairs
-
-_BATCH_BYTES = 1 << 30
+from edif.engine.sweeps import BATCH_BYTES, Cell
+from edif.pairs import DIRECTIONS, prompt_pairs
+from edif.patching import ActivationPatching
+from edif.patching_map import Map, head_counts
 
 
 class PathPatching(ActivationPatching):
@@ -47,7 +47,7 @@ def path_patching(
     alignment: Alignment | Sequence[Alignment] | None = None,
     path: str | None = None,
     batch_tokens: int | None = None,
-    batch_bytes: int = _BATCH_BYTES,
+    batch_bytes: int = BATCH_BYTES,
     remote: bool | str | None = None,
     progress: bool = True,
 ) -> PathPatching:
@@ -69,16 +69,12 @@ def path_patching(
     Raises:
         ValueError: as :func:`edif.activation_patching` does; a receiver or sender that is not there.
     """
-    pairs = prompt_pairs(model.tokenizer, clean, corrupt, answer, alignment)
+    pairs = prompt_pairs(model, clean, corrupt, answer, alignment)
     chosen = [senders] if isinstance(senders, str) else list(senders)
     ways = list(DIRECTIONS) if direction == "both" else [direction]
-    for what, asked, known in (
-        ("sender", chosen, SENDERS),
-        ("direction", ways, DIRECTIONS),
-        ("way through", [through], list(THROUGH)),
-    ):
-        if unknown := [one for one in asked if one not in known]:
-            raise ValueError(f"There is no {what} {unknown[0]!r}: choose from {', '.join(known)}.")
+    asked.one_of("sender", chosen, SENDERS)
+    asked.one_of("direction", ways, (*DIRECTIONS, "both"))
+    asked.one_of("way through", [through], list(THROUGH))
     targets = _Receivers(model, [receivers] if isinstance(receivers, Cell) else list(receivers), path)
     plan = Map(model, pairs, chosen, ways, layers, positions, path, targets.reached_by)
     work = functools.partial(

@@ -231,15 +231,30 @@ def begins_with_bos(tokenizer: Any, ids: list[int]) -> bool:
     return tokenizer.bos_token_id is not None and ids[:1] == [tokenizer.bos_token_id]
 
 
+def prompts_known(tokenizer: Any, ids: Sequence[Sequence[int]]) -> dict[str, Any]:
+    """What the provenance says of prompts: their texts, ids, and whether each begins with BOS."""
+    return {
+        "prompts": [tokenizer.decode(row) for row in ids],
+        "prompt_ids": [list(row) for row in ids],
+        "bos": [begins_with_bos(tokenizer, list(row)) for row in ids],
+    }
+
+
+def token_axes(tokenizer: Any, tokens: Any, axes: tuple[str, ...], of: str = "") -> dict[str, Any]:
+    """Coordinates of tokens along some axes: ids, and texts for display; ``of`` names whose tokens they are."""
+    ids, texts = (f"{of}_id", f"{of}_token") if of else ("token_id", "token")
+    return {ids: (axes, tokens), texts: (axes, token_texts(tokenizer, tokens))}
+
+
 def token_texts(tokenizer: Any, ids: Any) -> np.ndarray[Any, np.dtype[np.str_]]:
     """Texts of token ids, in the shape of ``ids``; the empty text where there is no token (a negative id)."""
     known = {int(id): token_text(tokenizer, int(id)) if id >= 0 else "" for id in np.unique(ids)}
     return np.vectorize(known.__getitem__, otypes=[np.str_])(ids) if np.size(ids) else np.zeros(np.shape(ids), "<U1")
 
 
-def padded_tokens(prompts: Sequence[Sequence[int]]) -> np.ndarray[Any, np.dtype[np.int64]]:
+def padded_tokens(prompts: Sequence[Sequence[int]], at_least: int = 0) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Token ids of prompts of any lengths, (prompts, positions); -1 beyond a shorter prompt's end."""
-    length = max(map(len, prompts))
+    length = max(at_least, *map(len, prompts))
     return np.array([[*row, *[-1] * (length - len(row))] for row in prompts], dtype=np.int64)
 
 

@@ -145,7 +145,8 @@ class TestOfOneFamily:
             ({"prompt": ""}, "An empty prompt"),
             ({"answer": (" Mary", " gave a drink")}, "tokens here"),
             ({"answer": [ANSWER] * 2}, "1 prompts need as many answers"),
-            ({"prompt": [1] * 3000}, r"144 million weights.* ask for layers=… of 1 at most, .* top=1398 or less"),
+            ({"prompt": [[1] * 2000] * 2}, r"128 million weights.* ask for layers=… of 2 at most, .* top=1048 or less"),
+            ({"prompt": [1] * 3000}, "3000 tokens and this model takes 2048 at most"),
         ],
     )
     def test_bad_input_is_one_sentence(self, model: TransformersModel, how: dict[str, Any], said: str) -> None:

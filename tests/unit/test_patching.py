@@ -199,7 +199,7 @@ class TestOfOneFamily:
         ("change", "said"),
         [
             ({"sites": "neuron"}, "There is no site 'neuron': choose from residual_pre"),
-            ({"direction": "sideways"}, "choose denoise, noise or both"),
+            ({"direction": "sideways"}, "choose from denoise, noise, both"),
             ({"clean": [CLEAN, CLEAN]}, "2 clean and 1 corrupt"),
             ({"answer": (" Mary", " gave a drink")}, "' gave a drink' is .* tokens here"),
             ({"corrupt": "to"}, "no position in common"),

@@ -1,7 +1,6 @@
 """What activation patching and causal tracing do beside the weights: put activations of one run into another.
 
-Called by :mod:`edif.patching` and :mod:`edif.causal_trace` through :func:`edif.beside.run`.  Metrics are computed from
-the logits of the last position, all at once, so that a view can change between them without another run.
+Called by :mod:`edif.patching` and :mod:`edif.causal_trace` through :func:`edif.beside.run`.
 """
 
 from __future__ import annotations
@@ -12,10 +11,8 @@ from typing import Any
 import torch
 
 from edif.engine.decoder import SITES, Decoder
+from edif.engine.metrics import Metrics
 from edif.engine.sweeps import Batch, Cell, Plan, Tell, facts, run
-
-#: In the order of the last axis of what :func:`patching` measures; a user's own metric comes after them.
-METRICS = ("logit_difference", "probability", "log_probability", "rank", "kl")
 
 
 class Pair:
@@ -112,9 +109,9 @@ class Patching:
         metric: Callable[[torch.Tensor], torch.Tensor] | None,
         sites: set[str],
     ) -> None:
-        self._decoder, self._pair, self._everywhere, self._metric = decoder, pair, everywhere, metric
+        self._decoder, self._pair, self._everywhere = decoder, pair, everywhere
+        self._metrics = Metrics((pair.right, pair.wrong), metric)
         self._sites = [site for site in SITES if site in sites]
-        self._clean = torch.empty(0)
         self.source = torch.empty(0)
 
     def prepare(self, model: Any) -> dict[tuple[str, int], torch.Tensor]:
@@ -133,8 +130,8 @@ class Patching:
         else:
             with model.trace(clean):
                 kept = model.output.logits[:, -1]
-        self._clean = kept.float().log_softmax(-1)
-        self.source = self._values(logits)[0].detach().cpu()
+        self._metrics.refer(kept)
+        self.source = self._metrics.of(logits)[0].detach().cpu()
         return states
 
     def edit(self, model: Any, batch: Batch) -> None:
@@ -153,18 +150,7 @@ class Patching:
 
     def measure(self, model: Any, batch: Batch) -> torch.Tensor:
         """All metrics of each row."""
-        return self._values(model.output.logits[:, -1])
-
-    def _values(self, logits: torch.Tensor) -> torch.Tensor:
-        right, wrong = self._pair.right, self._pair.wrong
-        logits = logits.float()
-        spoken = logits.log_softmax(-1)
-        kl = (self._clean.exp() * (self._clean - spoken)).sum(-1)
-        rank = (logits > logits[:, right : right + 1]).sum(-1) + 1
-        values = [logits[:, right] - logits[:, wrong], spoken[:, right].exp(), spoken[:, right], rank, kl]
-        if self._metric is not None:
-            values.append(torch.as_tensor(self._metric(logits)))
-        return torch.stack([value.to(torch.float64) for value in values], -1)
+        return self._metrics.of(model.output.logits[:, -1])
 
 
 #: What causal tracing restores: one block's output, a window of MLP or attention outputs, or one block's output with

@@ -25,6 +25,8 @@ from edif.engine.decoder import layers_of
 
 #: Tokens of a forward pass beyond which a batch is not faster any more, by trial on a CPU; on a GPU by estimate.
 CPU_TOKENS, GPU_TOKENS = 512, 16_384
+#: Most memory of a forward pass, by estimate, where a user says nothing else.
+BATCH_BYTES = 1 << 30
 #: How often the client is told, and of how many numbers at most: a job's printed lines are limited.
 TELL_EVERY_S, TELL_NUMBERS = 0.3, 65_536
 _LINE_NUMBERS = 1024
