@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from edif.patching import ActivationPatching, activation_patching
     from edif.path_patching import PathPatching, path_patching
     from edif.result import Result, load
+    from edif.steering import Steering, steer
 
 __version__ = version("edif")
 
@@ -68,6 +69,7 @@ __all__ = [
     "PathPatching",
     "Result",
     "Status",
+    "Steering",
     "SweepResult",
     "SweepStopped",
     "Usage",
@@ -89,6 +91,7 @@ __all__ = [
     "next_tokens",
     "path_patching",
     "status",
+    "steer",
     "sweep",
     "usage",
 ]
@@ -104,6 +107,7 @@ _LATER = {
     **dict.fromkeys(("Batch", "Cell"), "edif.engine.sweeps"),
     **dict.fromkeys(("LogitLens", "logit_lens"), "edif.logit_lens"),
     **dict.fromkeys(("Result", "load"), "edif.result"),
+    **dict.fromkeys(("Steering", "steer"), "edif.steering"),
     **dict.fromkeys(("SweepResult", "SweepStopped", "sweep"), "edif.interventions"),
 }
 

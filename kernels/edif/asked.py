@@ -138,3 +138,8 @@ def check_cells(cells: int, chosen: Sequence[int]) -> None:
         fitting = sorted(range(len(chosen) - 1, -1, -stride))
         advice = f"every {stride}. layer fits: layers=range({chosen[fitting[0]]}, {chosen[-1] + 1}, {stride})"
     raise ValueError(f"These are {cells} cells, and one job computes {MOST_CELLS} at most: {advice}.")
+
+
+def name_of(metric: Any) -> str:
+    """What a metric of the user's is called in a result."""
+    return str(getattr(metric, "__name__", "own"))

@@ -29,11 +29,21 @@ _WAITING = (Status.QUEUED, Status.DISPATCHED, Status.PROVISIONING, Status.DEPLOY
 
 
 class Stopped(EdifError):
-    """Interrupted or cancelled; :attr:`values` and :attr:`known` hold what had been computed by then."""
+    """Interrupted or cancelled; :attr:`rows` (by cell) and :attr:`known` hold what had been computed by then."""
 
     def __init__(self, told: Telling) -> None:
-        self.values, self.known, self.batches = told.values, told.known, told.batches
+        self.rows, self.known, self.batches = told.rows, told.known, told.batches
         super().__init__(f"Stopped after {int(told.known.sum())} of {len(told.known)} cells.")
+
+    def values(self, first: int, count: int, like: tuple[int, ...] = (0,)) -> NDArray[Any]:
+        """Values of so many cells from the ``first`` on, (cells, …); not-a-number where nothing is known.
+
+        Args:
+            like: shape of a cell's values, where none of these is known.
+        """
+        held = [self.rows.get(place) for place in range(first, first + count)]
+        shape = next((row.shape for row in held if row is not None), like)
+        return np.stack([np.full(shape, np.nan) if row is None else row for row in held]) if held else np.empty((0,))
 
 
 def run(
@@ -71,7 +81,7 @@ class Telling:
     """What has been told so far: a bar, and the values that are known."""
 
     def __init__(self, cells: int, progress: bool) -> None:
-        self.values: NDArray[Any] | None = None  #: (cells, …), not-a-number where nothing is known
+        self.rows: dict[int, NDArray[Any]] = {}  #: by cell, its values, where they have been told
         self.known = np.zeros(cells, dtype=bool)
         self.batches = 0
         self._bar = tqdm(total=cells, unit="cell", disable=not progress)
@@ -109,9 +119,8 @@ class Telling:
 
     def _take(self, places: Sequence[int], values: NDArray[Any]) -> None:
         chosen = list(places)
-        if self.values is None:
-            self.values = np.full((len(self.known), *values.shape[1:]), np.nan)
-        self.values[chosen] = values
+        if values.size:
+            self.rows |= dict(zip(chosen, values, strict=True))
         self._bar.update(int((~self.known[chosen]).sum()))
         self.known[chosen] = True
         self.batches += 1

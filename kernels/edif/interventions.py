@@ -134,8 +134,9 @@ def sweep(
     try:
         found = beside.run(model, work, len(wanted), remote=remote, progress=progress)
     except beside.Stopped as stopped:
-        values = np.empty((len(wanted), 0)) if stopped.values is None else stopped.values
-        partial = SweepResult(wanted, values, np.empty(0), int(stopped.known.sum()), stopped.batches, 0.0)
+        partial = SweepResult(
+            wanted, stopped.values(0, len(wanted)), np.empty(0), int(stopped.known.sum()), stopped.batches, 0.0
+        )
         raise SweepStopped(partial) from None
     values, measured = (found[name].numpy() for name in ("values", "base"))
     return SweepResult(wanted, values, measured, len(wanted), found["batches"], found["seconds"])

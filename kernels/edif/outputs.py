@@ -128,13 +128,18 @@ def frame(
 
 
 def table(
-    caption: str, layers: Sequence[int | str], columns: Sequence[str], cells: Sequence[Sequence[str]], foot: str
+    caption: str,
+    layers: Sequence[int | str],
+    columns: Sequence[str],
+    cells: Sequence[Sequence[str]],
+    foot: str,
+    corner: str = "layer",
 ) -> str:
     """Layers × positions as plain HTML, the last layer on top; what would be too much is left out, and said to be."""
     kept = every(len(layers), -(-len(layers) * len(columns) // _TABLE_CELLS) or 1)
     left = len(layers) - len(kept)
     said = f"{foot} · {left} layers left out of this table; all are in .data" if left else foot
-    head = "".join(f"<th scope='col' style='{_CELL}'>{escape(visible(name))}</th>" for name in ("layer", *columns))
+    head = "".join(f"<th scope='col' style='{_CELL}'>{escape(visible(name))}</th>" for name in (corner, *columns))
     rows = "".join(
         f"<tr><th scope='row'>{layers[row]}</th>"
         + "".join(f"<td style='{_CELL}'>{escape(visible(cell))}</td>" for cell in cells[row])

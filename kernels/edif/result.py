@@ -36,6 +36,7 @@ _METHODS = (
     "edif.logit_lens",
     "edif.patching",
     "edif.path_patching",
+    "edif.steering",
 )
 
 

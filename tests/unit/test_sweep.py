@@ -205,7 +205,7 @@ def test_lines_carry_batches_and_nothing_else_is_taken_for_one() -> None:
 
     assert said(lines[0])
     assert told.known.sum() == 2
-    np.testing.assert_array_equal(told.values, [[-1.0], [2.5], [np.nan]])
+    np.testing.assert_array_equal(beside.Stopped(told).values(0, 3), [[-1.0], [2.5], [np.nan]])
     for other in ("hello", '{"edif.sweep": 3}', '{"edif.sweep": {"places": [9], "values": "AAAA", "dtype": "O"}}', ""):
         assert not said(other)
     assert not said(lines[0], Status.RUNNING)

@@ -1,6 +1,6 @@
 """What methods measure of what the model says at the last position, all at once and beside the weights.
 
-Used by :mod:`edif.engine.patches`, :mod:`edif.engine.paths` and :mod:`edif.engine.steering`; so a view can change
+Used by :mod:`edif.engine.patches`, :mod:`edif.engine.paths` and :mod:`edif.engine.directions`; so a view can change
 between metrics without another run.
 """
 

@@ -164,8 +164,7 @@ class _UnchangedRun:
         beyond = [cell.layer for cell in plan.cells if not 0 <= cell.layer < len(self._blocks)]
         if beyond:
             raise IndexError(f"There is no layer {beyond[0]}: the model has layers 0 to {len(self._blocks) - 1}.")
-        known = inspect.signature(model._module.forward).parameters
-        self._few = {"logits_to_keep": plan.logits_to_keep} if "logits_to_keep" in known else {}
+        self._few = last_logits(model, plan.logits_to_keep)
         given = plan.prepare(model) if plan.prepare else None
         blocks, base, measure = self._blocks, plan.base, plan.measure
         whole = Batch(-1, 0, len(ids), [], given)
@@ -241,6 +240,12 @@ class _UnchangedRun:
 
     def _device_tokens(self) -> int:
         return CPU_TOKENS if self._model._module.device.type == "cpu" else GPU_TOKENS
+
+
+def last_logits(model: Any, count: int = 1) -> dict[str, int]:
+    """What a trace is asked with, so that only so many last positions get logits; nothing where a family cannot."""
+    known = inspect.signature(model._module.forward).parameters
+    return {"logits_to_keep": count} if "logits_to_keep" in known else {}
 
 
 def _ordinary(cache: Any) -> bool:
