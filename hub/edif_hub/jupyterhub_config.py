@@ -8,14 +8,20 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from edif_hub import login, server
+from traitlets.config import Config
+
+from edif_hub import login, server, spawners
 from edif_hub.keys_page import KeysPage
-from edif_hub.settings import HubSettings
+from edif_hub.proxy_client import QuietProxy
+from edif_hub.settings import HubSettings, ServerSettings
+from edif_hub.start_queue import StartQueue
 from edif_protocol.installation import Installation
 from edif_protocol.wire import KEYS_PATH, PAGE_CLIENT, PAGE_PATH, TRACE_SCOPE
 
 installation = Installation()
 settings = HubSettings()
+servers = ServerSettings()
+queue = StartQueue(servers.starts_at_once)
 try:
     login.require_loopback(installation.host)
 except login.LoginRefused as refusal:
@@ -35,6 +41,8 @@ c.JupyterHub.template_vars = {
     "announcement_login": "Any name will do; the password is the one that edif up named.",
     "edif_page": PAGE_PATH,
     "edif_keys": KEYS_PATH,
+    "edif_profiles": servers.profiles,
+    "edif_keeps_limits": servers.spawner in spawners.KEEPS_LIMITS,
 }
 c.JupyterHub.extra_handlers = [
     (
@@ -46,6 +54,7 @@ c.JupyterHub.extra_handlers = [
         },
     )
 ]
+c.JupyterHub.proxy_class = QuietProxy
 c.ConfigurableHTTPProxy.should_start = False
 c.ConfigurableHTTPProxy.api_url = installation.url("proxy-api")
 c.ConfigurableHTTPProxy.extra_routes = {PAGE_PATH: installation.url("gateway")}
@@ -63,6 +72,8 @@ c.Authenticator.username_pattern = login.USERNAME_PATTERN
 c.JupyterHub.custom_scopes = {TRACE_SCOPE: {"description": "Trace models on the eDIF backend."}}
 c.JupyterHub.services = [
     {"name": "edif-cli", "api_token": installation.secret("hub-admin-token")},
+    {"name": "edif-housekeeping", "api_token": installation.secret("housekeeping-token")},
+    {"name": "edif-proxy", "api_token": installation.secret("proxy-routes-token")},
     # Without a url: the hub would wait for one at its start, half a minute while the gateway is down.
     {
         "name": "edif",
@@ -76,15 +87,24 @@ c.JupyterHub.services = [
 c.JupyterHub.load_roles = [
     {"name": "user", "scopes": ["self", TRACE_SCOPE, "access:services!service=edif"]},
     {"name": "edif-cli", "scopes": ["admin:users", "tokens"], "services": ["edif-cli"]},
+    {
+        "name": "edif-housekeeping",
+        "scopes": ["list:users", "read:users:activity", "read:servers", "delete:servers"],
+        "services": ["edif-housekeeping"],
+    },
+    {"name": "edif-proxy", "scopes": ["proxy"], "services": ["edif-proxy"]},
 ]
 c.JupyterHub.token_expires_in_max_seconds = settings.laptop_key_longest_s
 
-c.JupyterHub.spawner_class = "simple"
-c.SimpleLocalProcessSpawner.home_dir_template = str(installation.hub_dir / "users" / "{username}")
-c.Spawner.cmd = [sys.executable, "-m", "jupyterhub.singleuser"]
-c.Spawner.args = server.arguments()
-c.Spawner.environment = server.environment(installation)
-c.Spawner.start_timeout = settings.start_timeout_s
-c.Spawner.http_timeout = settings.start_timeout_s
-c.Spawner.pre_spawn_hook = server.before_start(settings.kernel_key_s)
+c.JupyterHub.spawner_class = spawner = spawners.spawner_class(servers, queue)
+c[spawner.__name__] = Config(spawners.traits(servers, installation))
+c.JupyterHub.concurrent_spawn_limit = 0  # nobody is sent away: starts wait for their turn
+c.JupyterHub.active_server_limit = servers.servers_at_most
+c.Spawner.cmd = spawners.command(servers)
+c.Spawner.environment = server.environment(installation, servers)
+c.Spawner.start_timeout = servers.start_timeout_s
+c.Spawner.http_timeout = servers.start_timeout_s
+c.Spawner.options_from_form = "simple"
+c.Spawner.apply_user_options = server.profile_hook(servers)
+c.Spawner.pre_spawn_hook = server.before_start(servers, queue, settings.kernel_key_s)
 c.Spawner.post_stop_hook = server.after_stop

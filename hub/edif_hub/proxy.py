@@ -1,6 +1,8 @@
-"""``python -m edif_hub.proxy``: configurable-http-proxy (Python), with two defects of its websockets mended.
+"""``python -m edif_hub.proxy``: configurable-http-proxy (Python), mended, and with its routes back at once.
 
 Started by ``edif up`` with the arguments of ``configurable-http-proxy``; runs as the proxy, a process of its own.
+
+A proxy that starts again knows no routes, and the hub would notice within five minutes: so it asks the hub for them.
 
 Version 0.4.0 does not tell the browser which subprotocol the server chose, so browsers hang up and JupyterLab connects
 to every kernel twice: what a user runs in between is lost.  And it sends binary frames on as text.
@@ -8,8 +10,19 @@ to every kernel twice: what a user runs in between is lost.  And it sends binary
 
 from __future__ import annotations
 
+import asyncio
+import json
+import time
+
 from configurable_http_proxy.cli import main
 from configurable_http_proxy.handlers import ProxyHandler
+from tornado.httpclient import AsyncHTTPClient, HTTPClientError
+from tornado.ioloop import IOLoop
+
+from edif_protocol.installation import Installation
+
+#: How long a hub that does not answer is asked; one that starts meanwhile sends the routes by itself.
+_ASK_S, _PAUSE_S = 60.0, 0.2
 
 
 def select_subprotocol(self: ProxyHandler, subprotocols: list[str]) -> str | None:
@@ -33,6 +46,27 @@ def mend() -> None:
     ProxyHandler.on_message = on_message
 
 
+async def ask_for_routes(hub_url: str, token: str) -> None:
+    """Have the hub send all routes, as soon as it answers."""
+    client, until = AsyncHTTPClient(), time.monotonic() + _ASK_S
+    while time.monotonic() < until:
+        try:
+            await client.fetch(
+                f"{hub_url}/hub/api/proxy",
+                method="POST",
+                body="",
+                headers={"Authorization": f"token {token}"},
+                request_timeout=10,
+            )
+        except (OSError, HTTPClientError):
+            await asyncio.sleep(_PAUSE_S)
+        else:
+            print(json.dumps({"level": "info", "event": "the hub has sent all routes"}), flush=True)
+            return
+
+
 if __name__ == "__main__":
     mend()
+    installation = Installation()
+    IOLoop.current().add_callback(ask_for_routes, installation.url("hub"), installation.secret("proxy-routes-token"))
     main()

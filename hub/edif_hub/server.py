@@ -1,45 +1,36 @@
-"""What a user server starts with: home folder, environment, kernel key, tutorials, JupyterLab's settings.
+"""What a user server starts with: its turn, home folder, environment and kernel key.
 
-Called by JupyterHub through the hooks set in ``jupyterhub_config.py``; runs in the hub's process.
+Called by JupyterHub through the hooks set in ``jupyterhub_config.py``; runs in the hub's process.  What has to be done
+as the user is done by the server itself (:mod:`edif_hub.user_server`).
 
 In an embedded installation user servers are processes of the hub's own Unix account, each in a home folder of its own.
 That keeps honest users apart, not hostile ones: whoever can run code in one server can read the others' files and the
 installation's secrets.  The jail is around the *backend's* executors; where users must be kept from each other's files,
-a spawner with real accounts or containers takes this one's place.
+a spawner with real accounts or containers takes this one's place (:mod:`edif_hub.spawners`).
 """
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
-from jupyterhub.spawner import Spawner
+from jupyterhub.spawner import Spawner, SpawnException
 
+from edif_hub import spawners
 from edif_hub.keys import mint_key, revoke_keys
-from edif_hub.tutorials import ship_tutorials
+from edif_hub.settings import ServerSettings
+from edif_hub.start_queue import StartQueue
 from edif_protocol.installation import Installation
+from edif_protocol.wire import PAGE_PATH
 
-FIRST_PAGE = "/lab/tree/tutorials/00_hello.ipynb"
-NEXT_PAGE = "/lab"
-
-
-def package_folder(name: str) -> Path:
-    """Folder of the installed package ``name``, found without importing it (kernel packages are not for the hub)."""
-    found = importlib.util.find_spec(name)
-    if found is None or not found.submodule_search_locations:
-        raise ModuleNotFoundError(f"The package {name} is not installed: run ./edif up, which installs all of them.")
-    return Path(next(iter(found.submodule_search_locations)))
+_LOOK_S = 0.1
+#: How often a server tells the hub when it was last used, at least; and how often in the time it may be idle.
+_TELL_S, _TELLINGS = 60, 10
 
 
-def tutorials_folder() -> Path:
-    """The shipped notebooks: inside the kernel package in a wheel, at the top of a checkout."""
-    kernel_package = package_folder("edif_kernel")
-    inside = kernel_package / "notebooks"
-    return inside if inside.is_dir() else kernel_package.parents[1] / "notebooks"
-
-
-def environment(installation: Installation) -> dict[str, str]:
+def environment(installation: Installation, settings: ServerSettings, courses_path: str = "") -> dict[str, str]:
     """The variables of every user server, and so of every kernel; the key is added at each start."""
     return {
         **installation.environment("user-server"),
@@ -47,31 +38,76 @@ def environment(installation: Installation) -> dict[str, str]:
         "HF_ENDPOINT": installation.mirror_url,
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # only small files come here, and each bar would stay in the notebook
-        "JUPYTER_PATH": str(package_folder("edif_kernel") / "jupyter"),
-        "JUPYTER_CONFIG_PATH": str(Path(__file__).parent / "user_server"),
+        "JUPYTERHUB_ACTIVITY_INTERVAL": str(_tell_s(settings.idle_after_s)),
+        "EDIF_SERVER_HOME_BYTES": str(settings.home_bytes),
+        "EDIF_SERVER_DISK_RESERVE_BYTES": str(settings.disk_reserve_bytes),
+        "EDIF_SERVER_IDLE_AFTER_S": str(settings.idle_after_s),
+        "EDIF_SERVER_WARN_BEFORE_S": str(settings.warn_before_s),
+        "EDIF_SERVER_PAGE_PATH": PAGE_PATH,
+        "EDIF_SERVER_COURSES_PATH": courses_path,
     }
 
 
-def arguments() -> list[str]:
-    """The settings of JupyterLab that depend on where packages lie; the others stand in ``user_server/``."""
-    return [f"--LabApp.extra_labextensions_path={package_folder('edif_widgets') / 'labextension'}"]
+def _tell_s(idle_after_s: float) -> int:
+    return max(1, min(_TELL_S, int(idle_after_s / _TELLINGS))) if idle_after_s else _TELL_S
 
 
-def before_start(key_lifetime_s: int) -> Callable[[Spawner], None]:
-    """The hook that prepares a home folder and mints a key valid for ``key_lifetime_s``."""
+def before_start(
+    settings: ServerSettings, queue: StartQueue, key_lifetime_s: int
+) -> Callable[[Spawner], Awaitable[None]]:
+    """The hook that checks, waits for the turn, prepares a home and mints a key valid for ``key_lifetime_s``."""
 
-    def prepare(spawner: Spawner) -> None:
-        home = Path(spawner.home_dir)
-        home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        first_time = ship_tutorials(tutorials_folder(), home)
-        spawner.default_url = FIRST_PAGE if first_time else NEXT_PAGE
-        spawner.environment = {
-            **spawner.environment,
-            "HF_HOME": str(home / ".cache" / "huggingface"),
-            "NDIF_API_KEY": mint_key(spawner, key_lifetime_s),
-        }
+    async def prepare(spawner: Spawner) -> None:
+        spawners.check_before_start(settings, spawner.user.name, spawners.free_memory_bytes())
+        variables = {}
+        if settings.spawner == "local":
+            home = _home(spawner)
+            variables["HF_HOME"] = str(home / ".cache" / "huggingface")
+        await queue.turn(spawner._log_name)
+        _watch(queue, spawner)
+        variables["NDIF_API_KEY"] = mint_key(spawner, key_lifetime_s)
+        spawner.environment = {**spawner.environment, **variables}
 
     return prepare
+
+
+def _home(spawner: Spawner) -> Path:
+    home = Path(spawner.home_dir)
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise SpawnException(
+            f"Your home folder could not be made: {error.strerror}. Whoever runs this workbench can mend that: tell"
+            " them this sentence.",
+            reason="home",
+            status_code=503,
+        ) from error
+    return home
+
+
+_watching: set[asyncio.Task[None]] = set()
+
+
+def _watch(queue: StartQueue, spawner: Spawner) -> None:
+    """Give the turn on when the start has ended, in whatever way."""
+
+    async def watch() -> None:
+        while spawner.pending == "spawn":  # noqa: ASYNC110 (JupyterHub rings no bell when a start ends)
+            await asyncio.sleep(_LOOK_S)
+        queue.over(spawner._log_name)
+
+    task = asyncio.create_task(watch())
+    _watching.add(task)  # the loop itself would forget it
+    task.add_done_callback(_watching.discard)
+
+
+def profile_hook(settings: ServerSettings) -> Callable[[Spawner, dict[str, Any]], None]:
+    """The hook that gives a server the size its user has chosen."""
+
+    def apply(spawner: Spawner, chosen: dict[str, Any]) -> None:
+        spawners.apply_profile(settings, spawner, chosen)
+
+    return apply
 
 
 def after_stop(spawner: Spawner) -> None:

@@ -14,6 +14,8 @@ from typing import Any
 import psutil
 import pytest
 
+from edif_backend.cli.programs import ROLES
+
 #: An unmodified client: the tiny model, one saved activation.
 TRACE = """
 from nnsight import TransformersModel
@@ -57,7 +59,7 @@ def _serving(workbench: Any) -> bool:
 def test_status_shows_every_program_running_and_the_model_served(running: Any) -> None:
     status = running.json("status")
     assert status["serving"] is True
-    assert {found["role"] for found in status["processes"]} == {"ray", "proxy", "hub", "gateway", "dispatcher"}
+    assert {found["role"] for found in status["processes"]} == set(ROLES)
     assert {found["state"] for found in status["processes"]} == {"RUNNING"}
     assert status["models"]["edif/tiny-gpt2"]["application_state"] == "RUNNING"
 

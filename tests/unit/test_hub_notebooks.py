@@ -9,7 +9,7 @@ import jupytext
 import nbformat
 import pytest
 
-from edif_hub.server import package_folder, tutorials_folder
+from edif_hub.shipped import package_folder, tutorials_folder
 
 NOTEBOOKS = sorted(tutorials_folder().glob("*.ipynb"))
 
