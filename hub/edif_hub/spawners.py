@@ -35,7 +35,7 @@ _WITH_ACCOUNTS = frozenset({"systemd", "batch"})
 #: Spawners that bound memory and cores.
 KEEPS_LIMITS = frozenset({"systemd", "docker", "batch"})
 
-_HOME_IN_CONTAINER = "/home/edif"
+_HOME_IN_CONTAINER = "/srv/home"
 _MEMORY_FILE = "/proc/meminfo"
 
 
