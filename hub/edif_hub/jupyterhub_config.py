@@ -10,8 +10,12 @@ from pathlib import Path
 
 from traitlets.config import Config
 
-from edif_hub import login, server, spawners
+from edif_hub import server, spawners
+from edif_hub.errors import LoginRefused
 from edif_hub.keys_page import KeysPage
+from edif_hub.login import configure_login, private_file
+from edif_hub.login_settings import LoginSettings
+from edif_hub.page_policy import configure_pages, shown_name
 from edif_hub.proxy_client import QuietProxy
 from edif_hub.settings import HubSettings, ServerSettings
 from edif_hub.start_queue import StartQueue
@@ -21,28 +25,34 @@ from edif_protocol.wire import KEYS_PATH, PAGE_CLIENT, PAGE_PATH, TRACE_SCOPE
 installation = Installation()
 settings = HubSettings()
 servers = ServerSettings()
+login_settings = LoginSettings()
 queue = StartQueue(servers.starts_at_once)
-try:
-    login.require_loopback(installation.host)
-except login.LoginRefused as refusal:
-    sys.exit(str(refusal))
 installation.hub_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 c = get_config()  # type: ignore[name-defined]  # noqa: F821 (JupyterHub puts it there)
+
+try:
+    configure_login(c, installation, settings, login_settings)
+except LoginRefused as refusal:
+    sys.exit(str(refusal))
+configure_pages(c, installation, settings)
 
 # The proxy is a process of its own, so that the hub can be restarted under running servers.
 c.JupyterHub.bind_url = installation.url("proxy")
 c.JupyterHub.hub_bind_url = installation.url("hub")
 c.JupyterHub.cleanup_servers = False
-c.JupyterHub.db_url = f"sqlite:///{installation.hub_dir / 'jupyterhub.sqlite'}"
+c.JupyterHub.db_url = f"sqlite:///{private_file(installation.hub_dir / 'jupyterhub.sqlite')}"
 c.JupyterHub.cookie_secret_file = str(installation.hub_dir / "cookie_secret")
 c.JupyterHub.template_paths = [str(Path(__file__).parent / "templates")]
 c.JupyterHub.template_vars = {
-    "announcement_login": "Any name will do; the password is the one that edif up named.",
+    "announcement_login": ""
+    if login_settings.issuers
+    else "Any name will do; the password is the one that edif up named.",
     "edif_page": PAGE_PATH,
     "edif_keys": KEYS_PATH,
     "edif_profiles": servers.profiles,
     "edif_keeps_limits": servers.spawner in spawners.KEEPS_LIMITS,
+    "shown_name": shown_name,
 }
 c.JupyterHub.extra_handlers = [
     (
@@ -57,16 +67,8 @@ c.JupyterHub.extra_handlers = [
 c.JupyterHub.proxy_class = QuietProxy
 c.ConfigurableHTTPProxy.should_start = False
 c.ConfigurableHTTPProxy.api_url = installation.url("proxy-api")
-c.ConfigurableHTTPProxy.extra_routes = {PAGE_PATH: installation.url("gateway")}
+c.ConfigurableHTTPProxy.extra_routes = {f"{settings.routed_host}{PAGE_PATH}": installation.url("gateway")}
 c.ConfigurableHTTPProxy.auth_token = installation.secret("proxy-token")
-
-c.JupyterHub.authenticator_class = "shared-password"
-c.SharedPasswordAuthenticator.user_password = installation.secret("user-password")
-c.SharedPasswordAuthenticator.admin_password = installation.secret("admin-password")
-c.Authenticator.admin_users = set(settings.admin_users)
-c.Authenticator.allowed_users = set(settings.allowed_users)
-c.Authenticator.allow_all = not settings.allowed_users
-c.Authenticator.username_pattern = login.USERNAME_PATTERN
 
 # Nobody is given a `shares` scope: sharing of servers by their users stays off (GHSA-c4gm-pwx9-9w8j).
 c.JupyterHub.custom_scopes = {TRACE_SCOPE: {"description": "Trace models on the eDIF backend."}}

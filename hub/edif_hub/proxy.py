@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import time
 
 from configurable_http_proxy.cli import main
@@ -19,6 +20,7 @@ from configurable_http_proxy.handlers import ProxyHandler
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError
 from tornado.ioloop import IOLoop
 
+from edif_hub.settings import HubSettings
 from edif_protocol.installation import Installation
 
 #: How long a hub that does not answer is asked; one that starts meanwhile sends the routes by itself.
@@ -69,4 +71,6 @@ if __name__ == "__main__":
     mend()
     installation = Installation()
     IOLoop.current().add_callback(ask_for_routes, installation.url("hub"), installation.secret("proxy-routes-token"))
+    if HubSettings().subdomains:
+        sys.argv.append("--host-routing=yes")
     main()

@@ -6,9 +6,10 @@ Built once, in ``jupyterhub_config.py``; the second also by the housekeeping (:m
 from __future__ import annotations
 
 import os
-from typing import Any, Literal
+from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from edif_protocol.installation import TomlSettings
@@ -29,12 +30,33 @@ class HubSettings(TomlSettings):
     admin_users: frozenset[str] = Field(
         default=frozenset({"admin"}), description="who may use the admin page; they log in with the admin password"
     )
+    public_url: str = Field(
+        default="",
+        description="https address that browsers use, if a web server stands in front; empty: the port itself",
+    )
+    subdomains: bool = Field(
+        default=False,
+        description="a host name for each user (NAME.host of public_url): needs DNS and a wildcard certificate",
+    )
     kernel_key_s: int = Field(
         default=14 * DAY_S, gt=0, description="a kernel's key ends this long after its server's start at the latest"
     )
     laptop_key_longest_s: int = Field(
         default=90 * DAY_S, gt=0, description="longest life of a key that a user asks for"
     )
+
+    @property
+    def routed_host(self) -> str:
+        """What the proxy's routes begin with: with a host name for each user, that of everybody's pages."""
+        return str(urlsplit(self.public_url).hostname) if self.subdomains else ""
+
+    @model_validator(mode="after")
+    def _public_address(self) -> Self:
+        if self.public_url and not urlsplit(self.public_url).hostname:
+            raise ValueError('public_url must be an address such as "https://edif.example.org"')
+        if self.subdomains and not self.public_url:
+            raise ValueError("subdomains need public_url: the users' host names are below its host name")
+        return self
 
 
 class Profile(BaseModel):

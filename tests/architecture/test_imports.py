@@ -25,7 +25,7 @@ HOMES = {
     "fastapi": ("edif_backend.gateway",),
     "starlette": ("edif_backend.gateway",),
     "uvicorn": ("edif_backend.gateway",),
-    "jinja2": ("edif_backend.gateway",),
+    "jinja2": ("edif_backend.gateway", "edif_hub.page_policy"),
     "sqlite3": ("edif_backend.jobs",),
     "psycopg": ("edif_backend.jobs",),
     "sqlalchemy": ("edif_backend.jobs", "edif_hub"),

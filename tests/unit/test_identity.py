@@ -51,6 +51,15 @@ async def test_a_good_key_names_its_user_and_is_asked_about_once_in_a_while() ->
     assert hub.asked == 2
 
 
+async def test_the_name_of_a_person_is_shown_and_the_account_counts() -> None:
+    hub = Hub()
+    assert (await hub.identity.user(KEY)).shown == "ada"
+    hub.answer = lambda: httpx.Response(200, json={**ADA, "user_info": {"display_name": "Ada Lovelace"}})
+    hub.time += 31
+    user = await hub.identity.user(KEY)
+    assert (user.name, user.shown) == ("ada", "Ada Lovelace")
+
+
 @pytest.mark.parametrize("key", [None, "", "short", "x" * 65, "naïve-key-naïve", "line\nbreak" * 2])
 async def test_what_cannot_be_a_key_is_refused_without_asking(key: str | None) -> None:
     hub = Hub()

@@ -26,6 +26,7 @@ class User:
     name: str
     groups: frozenset[str] = field(default_factory=frozenset)
     admin: bool = False
+    shown: str = ""  #: the name that pages show; the hub knows it from a university login
 
 
 @dataclass(slots=True)
@@ -115,4 +116,6 @@ def _holder(response: httpx.Response) -> User | None:
     body = response.json()
     if TRACE_SCOPE not in body.get("scopes", ()) or not body.get("name"):
         return None
-    return User(str(body["name"]), frozenset(body.get("groups") or ()), bool(body.get("admin")))
+    name, told = str(body["name"]), body.get("user_info") or {}
+    shown = str(told.get("display_name") or name)
+    return User(name, frozenset(body.get("groups") or ()), bool(body.get("admin")), shown)
