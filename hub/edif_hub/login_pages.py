@@ -12,6 +12,7 @@ import secrets
 import time
 from dataclasses import asdict, dataclass, fields
 from typing import Any
+from urllib.parse import urlencode
 
 from jupyterhub.handlers import BaseHandler
 from oauthenticator.oauth2 import OAuthCallbackHandler, OAuthLoginHandler, OAuthLogoutHandler
@@ -40,14 +41,15 @@ class Attempt:
 class _LoginPage(BaseHandler):
     """What the pages share: refusals are pages too."""
 
-    async def show_refusal(self, error: HubError, issuer_id: str = "") -> None:
-        """The sentence of ``error``, and the way back."""
+    async def show_refusal(self, error: HubError, issuer_id: str = "", next_url: str = "") -> None:
+        """The sentence of ``error``, and the way back, which still leads to ``next_url``."""
         self.log.warning("login refused: %s: %s", type(error).__name__, "; ".join([str(error), *_notes(error)]))
         self.set_status(error.http_status)
         self.set_header("Cache-Control", "no-store")
         if isinstance(error, TooManyAttempts):
             self.set_header("Retry-After", str(error.wait_s))
-        content = {"title": error.title, "said": str(error), "issuer_id": issuer_id}
+        again = {"issuer": issuer_id, **({"next": next_url} if next_url else {})}
+        content = {"title": error.title, "said": str(error), "again": urlencode(again) if issuer_id else ""}
         self.finish(
             await self.render_template(
                 "edif_refused.html",
@@ -81,7 +83,7 @@ class LoginStart(_LoginPage, OAuthLoginHandler):
                 again=bool(self.get_argument("again", "")),
             )
         except HubError as error:
-            await self.show_refusal(error, provider.issuer.id)
+            await self.show_refusal(error, provider.issuer.id, attempt.next_url)
             return
         self._remember(attempt)
         self.redirect(address)
@@ -107,20 +109,20 @@ class LoginReturn(_LoginPage, OAuthCallbackHandler):
 
     async def get(self) -> None:
         """Log the person in, or say why not."""
-        issuer_id = ""
+        way_back: tuple[str, ...] = ()
         try:
             self.authenticator.attempts.require(self.request.remote_ip)
             self.attempt = self._take_attempt()
-            issuer_id = self.attempt.issuer_id
+            way_back = (self.attempt.issuer_id, self.attempt.next_url)
             await self._check_answer()
             user = await self.login_user()
         except HubError as error:
             if isinstance(error, LoginFailed) and not isinstance(error, NotAdmitted | TooManyAttempts):
                 self.authenticator.attempts.failed(self.request.remote_ip)
-            await self.show_refusal(error, issuer_id)
+            await self.show_refusal(error, *way_back)
             return
         if user is None:
-            await self.show_refusal(NotAdmitted("This account is blocked here."), issuer_id)
+            await self.show_refusal(NotAdmitted("This account is blocked here."), *way_back)
             return
         self.authenticator.apply_groups(user, Standing.model_validate(await user.get_auth_state()))
         self.redirect(self.attempt.next_url or self.get_next_url(user))

@@ -103,7 +103,9 @@ async function form(provider, state, id, uid, request, response) {
 }
 
 function forged(token, how, jwk) {
-  const [head, middle] = token.split(".").map((part) => part && JSON.parse(Buffer.from(part, "base64url")));
+  const [head, middle] = token
+    .split(".", 2)
+    .map((part) => JSON.parse(Buffer.from(part, "base64url")));
   const header = { ...head, ...how.header };
   const payload = { ...middle, ...how.payload };
   const signed = [header, payload].map((part) => Buffer.from(JSON.stringify(part)).toString("base64url")).join(".");
