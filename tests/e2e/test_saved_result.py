@@ -49,10 +49,6 @@ PARIS = NextTokens(
 #: Results of the demo model, as `save` wrote them: real numbers, and files of the first version to be read for ever.
 RESULTS = Path(__file__).parent / "results"
 AXE = Path(__file__).parents[2] / "extensions" / "node_modules" / "axe-core" / "axe.min.js"
-#: What servers of the hub are started with: views must be drawn under the policy that holds there.
-USER_SERVER = json.loads(
-    (Path(__file__).parents[2] / "hub/edif_hub/user_server/jupyter_server_config.json").read_text()
-)
 HOSTILE = {"kind": "lens", "title": "<img src=x onerror=\"document.title='owned'\">"}
 
 
@@ -113,7 +109,6 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "--IdentityProvider.token": "reader",
         "--LabApp.extra_labextensions_path": str(labextension_path()),
         "--LabApp.news_url": "",
-        "--ServerApp.tornado_settings": json.dumps(USER_SERVER["ServerApp"]["tornado_settings"]),
     }
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
     log = home / "log"
