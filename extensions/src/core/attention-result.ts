@@ -1,13 +1,14 @@
 // Attention patterns as they arrive, and the reading of untrusted data into them.  Called by result.ts.
 import {
   type Fields,
-  line,
   list,
   numbers,
+  type PromptRead,
+  promptOf,
   record,
-  tokens,
   Unreadable,
   type Vocabulary,
+  viewOf,
   vocabularyOf,
   whole,
 } from "./fields.ts";
@@ -24,16 +25,23 @@ export interface HeadMap {
   weights: Uint8Array;
 }
 
-export interface AttentionPrompt {
-  prompt: string;
-  bos: boolean | undefined;
-  tokens: number[];
+export interface AttentionPrompt extends PromptRead {
   /** Those that matter most first. */
   maps: HeadMap[];
 }
 
+/** What a reader had chosen: a prompt, a head by layer and number, a token. */
+export interface AttentionChoice {
+  prompt: number;
+  head: [number, number] | undefined;
+  way: string;
+  token: number;
+  locked: boolean;
+}
+
 export interface AttentionData {
   kind: "attention";
+  view: AttentionChoice;
   prompts: AttentionPrompt[];
   words: Vocabulary;
 }
@@ -42,15 +50,31 @@ export function readAttention(fields: Fields): AttentionData {
   const words = vocabularyOf(fields);
   const prompt = (data: unknown): AttentionPrompt => {
     const held = record(data, "One of its prompts");
-    const count = list(held, "tokens", MAX_TOKENS).length;
+    const read = promptOf(held, words, MAX_TOKENS);
     return {
-      prompt: line(held, "prompt") ?? "",
-      bos: typeof held.bos === "boolean" ? held.bos : undefined,
-      tokens: tokens(held, "tokens", words, count),
-      maps: list(held, "maps", MAX_HEADS).map((map) => readMap(map, count)),
+      ...read,
+      maps: list(held, "maps", MAX_HEADS).map((map) => readMap(map, read.tokens.length)),
     };
   };
-  return { kind: "attention", prompts: list(fields, "prompts", 1000).map(prompt), words };
+  return {
+    kind: "attention",
+    view: choiceOf(fields),
+    prompts: list(fields, "prompts", 1000).map(prompt),
+    words,
+  };
+}
+
+function choiceOf(fields: Fields): AttentionChoice {
+  const { prompt, head, way, token, locked } = viewOf(fields);
+  const number = (value: unknown, otherwise: number) => (Number.isInteger(value) ? Number(value) : otherwise);
+  const named = Array.isArray(head) && head.length === 2 && head.every(Number.isInteger);
+  return {
+    prompt: number(prompt, 0),
+    head: named ? (head as [number, number]) : undefined,
+    way: typeof way === "string" ? way : "",
+    token: number(token, -1),
+    locked: locked === true,
+  };
 }
 
 function readMap(data: unknown, count: number): HeadMap {

@@ -1,14 +1,14 @@
 // Draws attention: heads as thumbnails, one of them large, and its prompt with the tokens that a token looks at.
 // Maps are canvases, so 500 tokens stay fluid; the prompt beside them is text, for keyboard and screen readers.
 // Called by draw.ts.
-import type { AttentionPrompt, HeadMap } from "./attention-result.ts";
+import type { AttentionChoice, AttentionPrompt, HeadMap } from "./attention-result.ts";
 import { card, press, promptLine, segments } from "./card.ts";
 import { element } from "./dom.ts";
 import { paintMap, whenThemeChanges } from "./heat-canvas.ts";
-import { arrange, bars, choice, heading, legendOf, plainTable, stepOf } from "./parts.ts";
+import { arrange, bars, choice, heading, legendOf, plainTable, stepOf, stepTo } from "./parts.ts";
 import type { Attention } from "./result.ts";
 import { SEQUENTIAL } from "./scale.ts";
-import { probabilityFigure, signedFigure, visibleLine, visibleToken } from "./text.ts";
+import { probabilityFigure, signedFigure, visibleLine, wordOf } from "./text.ts";
 
 const KEYS: [string, string][] = [
   ["←→", "token"],
@@ -16,6 +16,7 @@ const KEYS: [string, string][] = [
   ["Enter", "lock"],
   ["m", "direction"],
   ["t", "table"],
+  ["e", "export"],
 ];
 const WAYS = ["looks at", "is looked at by"] as const;
 /** Heads that are shown at first, and that each "more" adds. */
@@ -34,6 +35,7 @@ class AttentionView {
   readonly #card: ReturnType<typeof card>;
   readonly #frame: ReturnType<typeof arrange>;
   readonly #ways: HTMLElement;
+  readonly #list: HTMLSelectElement | undefined;
   readonly #body = element("div", { class: "edif-attention" });
   readonly #heads = element("div", {
     class: "edif-heads",
@@ -54,7 +56,8 @@ class AttentionView {
     this.node = this.#card.node;
     if (result.prompts.length > 1) {
       const names = result.prompts.map(({ prompt }, n) => `${n + 1}: ${visibleLine(prompt)}`);
-      this.#card.controls.append(choice("prompt", names, (at) => this.#turn(at)));
+      this.#list = choice("prompt", names, (at) => this.#turn(at));
+      this.#card.controls.append(this.#list);
     }
     this.#ways = segments("direction", [...WAYS], (name) => this.#face(name as (typeof WAYS)[number]));
     this.#card.controls.append(this.#ways);
@@ -64,15 +67,18 @@ class AttentionView {
       focus: () => this.#words.focus(),
       key: (key: string) => this.#key(key),
     };
-    this.#frame = arrange(
-      this.#card,
-      () => body,
-      () => this.#table(),
-      { m: () => this.#face(this.#way === WAYS[0] ? WAYS[1] : WAYS[0]) },
-    );
+    this.#frame = arrange(this.#card, {
+      middle: () => body,
+      table: () => this.#table(),
+      keys: { m: () => this.#face(this.#way === WAYS[0] ? WAYS[1] : WAYS[0]) },
+      file: { title: result.title, data: () => ({ ...result.raw, view: this.#view() }) },
+    });
     this.#frame.legend.replaceChildren(...legendOf(SEQUENTIAL, "0", "1", "attention weight"));
     this.#listen();
-    this.#turn(0);
+    const kept = result.view;
+    if (this.#list !== undefined && kept.prompt in result.prompts) this.#list.selectedIndex = kept.prompt;
+    this.#turn(kept.prompt in result.prompts ? kept.prompt : 0);
+    this.#restore(kept);
     whenThemeChanges(this.node, () => this.#paint());
   }
 
@@ -82,6 +88,27 @@ class AttentionView {
 
   get #looked(): HeadMap {
     return this.#prompt.maps[this.#head] as HeadMap;
+  }
+
+  /** What the reader has chosen, to be kept with the result. */
+  #view(): Record<string, unknown> {
+    const { layer, head } = this.#looked;
+    return {
+      prompt: this.#at,
+      head: [layer, head],
+      way: this.#way,
+      token: this.#token,
+      locked: this.#locked,
+    };
+  }
+
+  /** What was chosen when the result was kept, where it is still there. */
+  #restore({ head, way, token, locked }: AttentionChoice): void {
+    const found = this.#prompt.maps.findIndex((map) => map.layer === head?.[0] && map.head === head[1]);
+    if (token in this.#prompt.tokens) this.#token = token;
+    this.#locked = locked;
+    if (found >= 0) this.#choose(found);
+    this.#face(way === WAYS[1] ? way : WAYS[0]);
   }
 
   #turn(at: number): void {
@@ -236,18 +263,12 @@ class AttentionView {
       return true;
     }
     if (document.activeElement !== this.#words) return false;
-    const last = this.#prompt.tokens.length - 1;
-    const goals: Record<string, number> = {
-      ArrowLeft: this.#token - 1,
-      ArrowRight: this.#token + 1,
-      Home: 0,
-      End: last,
-    };
+    const goal = stepTo(key, this.#token, this.#prompt.tokens.length, ["ArrowLeft", "ArrowRight"]);
     if (key === "Enter" || key === " ") this.#lock(this.#token);
-    else if (!Object.hasOwn(goals, key)) return false;
+    else if (goal === undefined) return false;
     else {
       this.#locked = false;
-      this.#look(Math.min(last, Math.max(0, goals[key] as number)));
+      this.#look(goal);
       this.#words.children[this.#token]?.scrollIntoView?.({ block: "nearest" });
     }
     return true;
@@ -273,7 +294,7 @@ class AttentionView {
 
   #text(at: number): string {
     const token = this.#prompt.tokens[at] as number;
-    return token < 0 ? "–" : visibleToken(this.#result.words.texts[token] as string);
+    return wordOf(this.#result.words, token);
   }
 }
 

@@ -3,6 +3,7 @@ import { drawAttention } from "./attention-view.ts";
 import { drawLens } from "./lens.ts";
 import { drawNextTokens } from "./next-tokens.ts";
 import { drawPatching } from "./patching-view.ts";
+import type { Place } from "./place.ts";
 import { drawProblem } from "./problem.ts";
 import { type Result, readResult, Unreadable } from "./result.ts";
 import { STYLE } from "./style.ts";
@@ -11,14 +12,14 @@ import { drawTrace } from "./trace-view.ts";
 const STYLE_ID = "edif-style";
 
 /** Replaces what `host` shows by the drawing of `data`.  Never throws: what cannot be drawn says so in place. */
-export function draw(host: HTMLElement, data: unknown): void {
+export function draw(host: HTMLElement, data: unknown, place: Place = {}): void {
   installStyle();
-  host.replaceChildren(drawingOf(data));
+  host.replaceChildren(drawingOf(data, place));
 }
 
-function drawingOf(data: unknown): HTMLElement {
+function drawingOf(data: unknown, place: Place): HTMLElement {
   try {
-    return view(readResult(data));
+    return view(readResult(data), place);
   } catch (error) {
     // The one blind catch: a result that breaks a view must not break the notebook around it.
     const sentence =
@@ -28,16 +29,16 @@ function drawingOf(data: unknown): HTMLElement {
 }
 
 /** One view a kind; a new kind of result gets its line here. */
-function view(result: Result): HTMLElement {
+function view(result: Result, place: Place): HTMLElement {
   switch (result.kind) {
     case "next_tokens":
       return drawNextTokens(result);
     case "logit_lens":
-      return drawLens(result);
+      return drawLens(result, place);
     case "activation_patching":
-      return drawPatching(result);
+      return drawPatching(result, place);
     case "causal_trace":
-      return drawTrace(result);
+      return drawTrace(result, place);
     case "attention":
       return drawAttention(result);
   }

@@ -5,6 +5,8 @@
 export const MAX_TOKEN_CHARACTERS = 2000;
 const MAX_LINE_CHARACTERS = 20_000;
 const MAX_TOKENS = 200_000;
+/** More cells than this would freeze a page; Python reduces a result before it comes to this. */
+export const MAX_CELLS = 40_000;
 
 /** A result that cannot be drawn; the message is a sentence for the reader. */
 export class Unreadable extends Error {}
@@ -94,4 +96,45 @@ export function whole(fields: Fields, name: string, low: number, high: number): 
   const value = fields[name];
   if (typeof value === "number" && Number.isInteger(value) && value >= low && value <= high) return value;
   throw new Unreadable(`This result cannot be drawn: its ${name} is not a number from ${low} to ${high}.`);
+}
+
+/** One of a result's prompts: its text, whether it begins with BOS (where that is known), and its tokens. */
+export interface PromptRead {
+  prompt: string;
+  bos: boolean | undefined;
+  tokens: number[];
+}
+
+export function promptOf(fields: Fields, words: Vocabulary, most = MAX_CELLS): PromptRead {
+  const count = list(fields, "tokens", most).length;
+  return {
+    prompt: line(fields, "prompt") ?? "",
+    bos: flag(fields.bos),
+    tokens: tokens(fields, "tokens", words, count),
+  };
+}
+
+/** Yes or no; undefined where it is not said. */
+export function flag(value: unknown): boolean | undefined {
+  return typeof value === "boolean" ? value : undefined;
+}
+
+/** A list of exactly `count` entries. */
+export function exactly(fields: Fields, name: string, count: number): unknown[] {
+  const held = list(fields, name, count);
+  if (held.length === count) return held;
+  throw new Unreadable(`This result cannot be drawn: it should have ${count} ${name}.`);
+}
+
+/** So many cells, if a page can draw them. */
+export function bounded(cells: number): number {
+  if (cells <= MAX_CELLS) return cells;
+  throw new Unreadable(
+    `This result cannot be drawn: it has ${cells} cells, and at most ${MAX_CELLS} can be.`,
+  );
+}
+
+/** What a reader had chosen when the result was kept; nothing in it is trusted to be there. */
+export function viewOf(fields: Fields): Fields {
+  return record(fields.view ?? {}, "Its view");
 }

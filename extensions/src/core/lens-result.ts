@@ -1,26 +1,23 @@
 // The logit lens as it arrives, and the reading of untrusted data into it.  Called by result.ts.
 import {
+  bounded,
   type Fields,
   layersOf,
   line,
   list,
   numbers,
+  type PromptRead,
+  promptOf,
   record,
   tokens,
-  Unreadable,
   type Vocabulary,
+  viewOf,
   vocabularyOf,
   whole,
 } from "./fields.ts";
 
-/** More cells than this would freeze a page; Python reduces a result before it comes to this. */
-export const MAX_CELLS = 40_000;
-
 /** One prompt's statistics.  Arrays are flat: (layer, position), (layer, position, top) or (layer, position, target). */
-export interface LensPrompt {
-  prompt: string;
-  bos: boolean | undefined;
-  tokens: number[];
+export interface LensPrompt extends PromptRead {
   top: number[];
   probability: number[];
   entropy: number[];
@@ -29,6 +26,17 @@ export interface LensPrompt {
   targetProbability: number[];
   targetRank: number[];
   targetLogit: number[];
+}
+
+/** Tokens kept in a cell, on the average over a whole lens. */
+const MOST_IN_A_CELL = 50;
+
+/** Pins are places in the vocabulary, `shown` are numbers of layers; undefined where the reader has not chosen. */
+export interface LensChoice {
+  metric: string;
+  pins: number[];
+  prompt: number;
+  shown: number[] | undefined;
 }
 
 export interface LensData {
@@ -41,7 +49,7 @@ export interface LensData {
   words: Vocabulary;
   prompts: LensPrompt[];
   /** What the reader had chosen and pinned when the result was kept. */
-  view: { metric: string; pins: number[] };
+  view: LensChoice;
 }
 
 export function readLens(fields: Fields): LensData {
@@ -58,7 +66,7 @@ export function readLens(fields: Fields): LensData {
     targets,
     words,
     prompts: list(fields, "prompts", 1000).map((prompt) => readPrompt(prompt, size, words)),
-    view: readView(fields.view ?? {}, words),
+    view: readView(viewOf(fields), words),
   };
 }
 
@@ -68,18 +76,12 @@ function readPrompt(
   words: Vocabulary,
 ): LensPrompt {
   const fields = record(data, "One of its prompts");
-  const positions = list(fields, "tokens", MAX_CELLS).length;
-  const cells = size.layers * positions;
-  if (cells > MAX_CELLS || cells * (size.top + size.targets) > 50 * MAX_CELLS) {
-    throw new Unreadable(
-      `This result cannot be drawn: it has ${cells} cells, and at most ${MAX_CELLS} can be.`,
-    );
-  }
+  const read = promptOf(fields, words);
+  const cells = bounded(size.layers * read.tokens.length);
+  bounded(Math.ceil((cells * (size.top + size.targets)) / MOST_IN_A_CELL));
   const figures = (name: string, each: number) => numbers(fields, name, cells * each);
   return {
-    prompt: line(fields, "prompt") ?? "",
-    bos: typeof fields.bos === "boolean" ? fields.bos : undefined,
-    tokens: tokens(fields, "tokens", words),
+    ...read,
     top: tokens(fields, "top", words, cells * size.top),
     probability: figures("probability", size.top),
     entropy: figures("entropy", 1),
@@ -92,10 +94,11 @@ function readPrompt(
 }
 
 /** Pins are ids of tokens; those that this output does not show are left out. */
-function readView(data: unknown, words: Vocabulary): LensData["view"] {
-  const fields = record(data, "Its view");
+function readView(fields: Fields, words: Vocabulary): LensChoice {
   const pinned = Array.isArray(fields.pins) ? fields.pins.slice(0, 100) : [];
   return {
+    prompt: Number.isInteger(fields.prompt) ? Number(fields.prompt) : 0,
+    shown: Array.isArray(fields.layers) ? fields.layers.filter(Number.isInteger) : undefined,
     metric: line(fields, "metric") ?? "",
     pins: pinned.map((id) => words.ids.indexOf(id as number)).filter((place) => place >= 0),
   };

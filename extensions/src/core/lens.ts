@@ -1,13 +1,15 @@
 // Draws a logit lens: layers upwards × tokens, what each layer would say in each cell, coloured by a metric.
 // Called by draw.ts.
-import { card, press, promptLine, segments } from "./card.ts";
+import { press, promptLine, segments } from "./card.ts";
 import { element } from "./dom.ts";
-import { Grid, type Row } from "./grid.ts";
+import type { Cell, GridSpec, Row } from "./grid.ts";
+import { LayersView } from "./layers-view.ts";
 import { bandsOf, firstShown } from "./lens-layers.ts";
 import { type Metric, metricsOf } from "./lens-metrics.ts";
-import { arrange, bars, choice, heading, pairs, plainTable } from "./parts.ts";
+import { bars, heading, pairs } from "./parts.ts";
+import type { Place } from "./place.ts";
 import type { Lens } from "./result.ts";
-import { probabilityFigure, visibleLine, visibleToken } from "./text.ts";
+import { probabilityFigure, visibleLine, wordOf } from "./text.ts";
 import { type Path, trajectory } from "./trajectory.ts";
 
 const KEYS: [string, string][] = [
@@ -15,72 +17,75 @@ const KEYS: [string, string][] = [
   ["Enter", "pin"],
   ["m", "metric"],
   ["t", "table"],
+  ["e", "export"],
 ];
 /** Tokens of a cell that the panel lists. */
 const LISTED = 5;
 
-export function drawLens(lens: Lens): HTMLElement {
-  return new LensView(lens).node;
+export function drawLens(lens: Lens, place: Place): HTMLElement {
+  return new LensView(lens, place).node;
 }
 
-class LensView {
-  readonly node: HTMLElement;
+class LensView extends LayersView {
   readonly #lens: Lens;
   readonly #pins: Set<number>;
-  readonly #card: ReturnType<typeof card>;
-  readonly #frame: ReturnType<typeof arrange>;
   readonly #switch: HTMLElement;
   #shown: Set<number>;
-  #at = 0;
+  #at: number;
   #metrics: Metric[];
   #metric: Metric;
-  #grid: Grid;
   #looked: [number, number];
 
-  constructor(lens: Lens) {
+  constructor(lens: Lens, place: Place) {
+    const names = lens.prompts.map(({ prompt }, n) => `${n + 1}: ${prompt}`);
+    super(lens, place, KEYS, { label: "prompt", names });
     this.#lens = lens;
     this.#pins = new Set(lens.view.pins);
-    this.#shown = firstShown(lens.layers.length);
-    this.#card = card(lens.title, lens.provenance, KEYS, lens.foot);
-    this.node = this.#card.node;
-    this.#metrics = metricsOf(lens, 0);
+    const { shown, prompt } = lens.view;
+    const kept = lens.layers.map((_, at) => at).filter((at) => shown?.includes(lens.layers[at] as number));
+    this.#shown = shown === undefined ? firstShown(lens.layers.length) : new Set(kept);
+    this.#at = prompt in lens.prompts ? prompt : 0;
+    this.#metrics = metricsOf(lens, this.#at, place.scale);
     this.#metric =
       this.#metrics.find(({ name }) => name === lens.view.metric) ?? (this.#metrics[0] as Metric);
     this.#looked = this.#start();
-    const { controls } = this.#card;
     this.#switch = segments(
       "metric",
       this.#metrics.map(({ name }) => name),
       (name) => this.#choose(name),
     );
-    if (lens.prompts.length > 1) {
-      const names = lens.prompts.map(({ prompt }, n) => `${n + 1}: ${visibleLine(prompt)}`);
-      controls.append(choice("prompt", names, (at) => this.#turn(at)));
-    }
-    controls.append(this.#switch);
-    this.#grid = this.#draw();
-    this.#frame = arrange(
-      this.#card,
-      () => this.#grid,
-      () => this.#table(),
-      { m: () => this.#next() },
+    this.card.controls.append(this.#switch);
+    this.begin(lens, { m: () => this.#next() });
+    if (this.list !== undefined) this.list.selectedIndex = this.#at;
+    place.scale?.join(
+      this,
+      () => this.#repaint(),
+      (name) => this.#show(name),
     );
-    this.#turn(0);
+    this.turn(this.#at);
   }
 
   get #prompt(): Lens["prompts"][number] {
     return this.#lens.prompts[this.#at] as Lens["prompts"][number];
   }
 
-  /** Shows another prompt. */
-  #turn(at: number): void {
+  protected turn(at: number): void {
     this.#at = at;
-    this.#card.origin.textContent = promptLine(this.#lens.provenance, this.#prompt);
-    this.#metrics = metricsOf(this.#lens, at);
+    this.card.origin.textContent = promptLine(this.#lens.provenance, this.#prompt);
+    this.#metrics = metricsOf(this.#lens, at, this.place.scale);
     this.#looked = this.#start();
-    this.#grid = this.#draw();
-    this.#frame.place();
-    this.#choose(this.#metric.name);
+    this.redraw();
+    this.frame.place();
+    this.#show(this.#metric.name);
+  }
+
+  protected view(): Record<string, unknown> {
+    return {
+      metric: this.#metric.name,
+      pins: [...this.#pins].map((pin) => this.#lens.words.ids[pin]),
+      prompt: this.#at,
+      layers: [...this.#shown].sort((one, other) => one - other).map((at) => this.#lens.layers[at]),
+    };
   }
 
   #start(): [number, number] {
@@ -88,13 +93,22 @@ class LensView {
   }
 
   #choose(name: string): void {
+    this.#show(name);
+    this.place.scale?.choose(this, name);
+  }
+
+  #show(name: string): void {
     this.#metric = this.#metrics.find((metric) => metric.name === name) ?? (this.#metrics[0] as Metric);
     press(this.#switch, this.#metric.name);
     this.node.dataset.metric = this.#metric.name;
-    this.#grid.repaint();
+    this.#repaint();
+    this.frame.place();
+    this.frame.say(`coloured by ${this.#metric.name}`);
+  }
+
+  #repaint(): void {
+    this.grid.repaint();
     this.#refresh();
-    this.#frame.place();
-    this.#frame.say(`coloured by ${this.#metric.name}`);
   }
 
   #next(): void {
@@ -102,8 +116,8 @@ class LensView {
     this.#choose((this.#metrics[(at + 1) % this.#metrics.length] as Metric).name);
   }
 
-  #draw(): Grid {
-    return new Grid({
+  protected spec(): GridSpec {
+    return {
       label: `${visibleLine(this.#lens.title)}: layers by tokens, ${visibleLine(this.#prompt.prompt)}`,
       columns: this.#prompt.tokens.map((token) => ({ text: this.#text(token) })),
       tilted: false,
@@ -112,19 +126,19 @@ class LensView {
       look: (layer, position) => this.#look(layer, position),
       pick: (layer, position) => this.#pin(this.#topOf(layer, position)),
       start: this.#looked,
-    });
+    };
   }
 
   #rows(): Row[] {
     return bandsOf(this.#lens.layers, this.#shown, (hidden) => {
       for (const layer of hidden) this.#shown.add(layer);
-      this.#grid.rebuild(hidden[0]);
-      this.#grid.focus();
-      this.#frame.say(`${hidden.length} layers shown`);
+      this.grid.rebuild(hidden[0]);
+      this.grid.focus();
+      this.frame.say(`${hidden.length} layers shown`);
     });
   }
 
-  #cell(layer: number, position: number): ReturnType<ConstructorParameters<typeof Grid>[0]["cell"]> {
+  #cell(layer: number, position: number): Cell {
     const value = this.#metric.value(this.#index(layer, position));
     const top = this.#topOf(layer, position);
     const text = this.#text(top);
@@ -149,9 +163,8 @@ class LensView {
     if (token < 0) return;
     const held = this.#pins.delete(token);
     if (!held) this.#pins.add(token);
-    this.#grid.repaint();
-    this.#refresh();
-    this.#frame.say(`${this.#text(token)} ${held ? "no longer pinned" : "pinned"}`);
+    this.#repaint();
+    this.frame.say(`${this.#text(token)} ${held ? "no longer pinned" : "pinned"}`);
   }
 
   /** Panel and legend, after anything has changed. */
@@ -167,11 +180,11 @@ class LensView {
     const paths = this.#paths(layer, position);
     nodes.push(heading(`${paths.map(({ name }) => name).join(", ")} by layer`));
     const note = `Where there is no point, it is not among the ${this.#lens.top} most probable tokens.`;
-    this.#frame.panel.replaceChildren(...nodes, trajectory(paths, this.#lens.layers));
+    this.frame.panel.replaceChildren(...nodes, trajectory(paths, this.#lens.layers));
     if (paths.some(({ values }) => values.some(Number.isNaN))) {
-      this.#frame.panel.append(element("p", { class: "edif-note", text: note }));
+      this.frame.panel.append(element("p", { class: "edif-note", text: note }));
     }
-    this.#frame.legend.replaceChildren(
+    this.frame.legend.replaceChildren(
       ...this.#metric.legend(),
       ...[...this.#pins].map((pin) => this.#chip(pin)),
     );
@@ -228,18 +241,17 @@ class LensView {
     return node;
   }
 
-  #table(): HTMLTableElement {
-    const { layers } = this.#lens;
-    const head = ["layer", ...this.#prompt.tokens.map((token) => this.#text(token))];
-    const rows = layers.map((name, layer) => [
-      String(name),
-      ...this.#prompt.tokens.map((_, position) => {
+  protected words(): ReturnType<LayersView["words"]> {
+    return {
+      layers: this.#lens.layers,
+      columns: this.#prompt.tokens.map((token) => this.#text(token)),
+      caption: `most probable token, ${this.#metric.name}`,
+      text: (layer, position) => {
         const value = this.#metric.value(this.#index(layer, position));
         const figure = Number.isNaN(value) ? "–" : this.#metric.figure(value);
         return `${this.#text(this.#topOf(layer, position))} ${figure}`;
-      }),
-    ]);
-    return plainTable(`most probable token, ${this.#metric.name}`, head, rows.reverse());
+      },
+    };
   }
 
   #isFinal(layer: number): boolean {
@@ -255,6 +267,6 @@ class LensView {
   }
 
   #text(token: number): string {
-    return token < 0 ? "–" : visibleToken(this.#lens.words.texts[token] as string);
+    return wordOf(this.#lens.words, token);
   }
 }

@@ -1,9 +1,12 @@
 // Draws a map of effects: layers upwards × columns, switches for what is shown, figures beside it.  The methods say what
 // a map holds, this draws it.  Called by patching-view.ts and trace-view.ts.
-import { card, press, provenanceLine, segments } from "./card.ts";
+import { press, provenanceLine, segments } from "./card.ts";
 import { element } from "./dom.ts";
-import { Grid, type GridSpec } from "./grid.ts";
-import { arrange, choice, heading, pairs, plainTable } from "./parts.ts";
+import type { Cell, GridSpec } from "./grid.ts";
+import { LayersView } from "./layers-view.ts";
+import type { MapChoice } from "./maps-result.ts";
+import { choice, heading, pairs } from "./parts.ts";
+import type { Place } from "./place.ts";
 import type { Frame } from "./result.ts";
 import { visibleLine } from "./text.ts";
 
@@ -37,7 +40,8 @@ export interface Sheet {
 }
 
 export interface MapSpec {
-  result: Frame;
+  result: Frame & { view: MapChoice };
+  place: Place;
   layers: number[];
   /** The list to choose maps from: pairs or facts. */
   list: { label: string; names: string[] };
@@ -51,6 +55,7 @@ const KEYS: [string, string][] = [
   ["Enter", "pin"],
   ["m", "next map"],
   ["t", "table"],
+  ["e", "export"],
 ];
 /** Of more layers than this every fifth is named. */
 const NAMED = 16;
@@ -59,58 +64,66 @@ export function drawMap(spec: MapSpec): HTMLElement {
   return new MapView(spec).node;
 }
 
-class MapView {
-  readonly node: HTMLElement;
+class MapView extends LayersView {
   readonly #spec: MapSpec;
-  readonly #card: ReturnType<typeof card>;
-  readonly #frame: ReturnType<typeof arrange>;
   readonly #groups: (HTMLElement | undefined)[];
   readonly #chosen: Chosen;
   readonly #places: HTMLSelectElement;
   #pinned: [number, number] | undefined;
   #sheet: Sheet;
-  #grid: Grid;
 
   constructor(spec: MapSpec) {
+    super(spec.result, spec.place, KEYS, spec.list);
     this.#spec = spec;
-    this.#chosen = { sheet: 0, switches: spec.switches.map(() => 0), place: -1 };
-    this.#card = card(spec.result.title, spec.result.provenance, KEYS, spec.result.foot);
-    this.node = this.#card.node;
-    const { controls } = this.#card;
-    if (spec.list.names.length > 1) {
-      controls.append(choice(spec.list.label, spec.list.names.map(visibleLine), (at) => this.#turn(at)));
-    }
+    const { view } = spec.result;
+    this.#chosen = {
+      sheet: view.sheet in spec.list.names ? view.sheet : 0,
+      switches: spec.switches.map(({ label, names }) =>
+        Math.max(0, names.indexOf(view.switches[label] ?? "")),
+      ),
+      place: view.place,
+    };
     this.#places = choice("position", [], (at) => {
       this.#chosen.place = at;
       this.#show(false);
     });
-    controls.append(this.#places);
     this.#groups = spec.switches.map(({ label, names }, n) => {
       if (names.length < 2) return undefined;
       return segments(label, names, (name) => this.#choose(n, names.indexOf(name)));
     });
-    controls.append(...this.#groups.filter((group) => group !== undefined));
+    this.card.controls.append(this.#places, ...this.#groups.filter((group) => group !== undefined));
     this.#sheet = spec.sheet(this.#chosen);
-    this.#grid = this.#draw();
-    this.#frame = arrange(
-      this.#card,
-      () => this.#grid,
-      () => this.#table(),
-      { m: () => this.#next() },
+    this.begin(spec.result, { m: () => this.#next() });
+    if (this.list !== undefined) this.list.selectedIndex = this.#chosen.sheet;
+    spec.place.scale?.join(
+      this,
+      () => this.#show(false),
+      () => {},
     );
-    this.#show(true);
+    this.#show(true, view.pin);
   }
 
-  #turn(at: number): void {
+  protected turn(at: number): void {
     this.#chosen.sheet = at;
     this.#chosen.place = -1;
     this.#show(true);
   }
 
+  protected view(): Record<string, unknown> {
+    const switches = this.#spec.switches.map(({ label, names }, n) => [
+      label,
+      names[this.#chosen.switches[n] as number],
+    ]);
+    const [layer, column] = this.#pinned ?? [];
+    const pin = layer === undefined ? {} : { pin: [this.#spec.layers[layer], column] };
+    const { sheet, place } = this.#chosen;
+    return { sheet, switches: Object.fromEntries(switches), place, ...pin };
+  }
+
   #choose(n: number, at: number): void {
     this.#chosen.switches[n] = at;
     this.#show(false);
-    this.#frame.say(`${this.#spec.switches[n]?.label}: ${this.#spec.switches[n]?.names[at]}`);
+    this.frame.say(`${this.#spec.switches[n]?.label}: ${this.#spec.switches[n]?.names[at]}`);
   }
 
   #next(): void {
@@ -120,26 +133,33 @@ class MapView {
   }
 
   /** Draws what is chosen; in the same cells where the columns are the same ones, so the keyboard stays where it is. */
-  #show(anew: boolean): void {
+  #show(anew: boolean, pin?: [number, number]): void {
     const before = this.#sheet.columns;
     this.#sheet = this.#spec.sheet(this.#chosen);
     const { columns, origin } = this.#sheet;
     const same = columns.length === before.length && columns.every(({ text }, n) => text === before[n]?.text);
-    const focused = this.#grid.node.contains(document.activeElement);
+    const focused = this.grid.node.contains(document.activeElement);
     if (anew || !same) {
-      this.#pinned = undefined;
-      this.#grid = this.#draw();
-    } else this.#grid.repaint();
+      this.#pinned = this.#placeOf(pin);
+      this.redraw();
+    } else this.grid.repaint();
     this.#press();
-    this.#card.origin.textContent = [provenanceLine(this.#spec.result.provenance), origin].join(" · ");
-    this.#frame.legend.replaceChildren(...this.#sheet.legend());
-    this.#grid.node.setAttribute(
+    this.card.origin.textContent = [provenanceLine(this.#spec.result.provenance), origin].join(" · ");
+    this.frame.legend.replaceChildren(...this.#sheet.legend());
+    this.grid.node.setAttribute(
       "aria-label",
       `${visibleLine(this.#spec.result.title)}: ${this.#sheet.meaning}`,
     );
-    this.#look(...this.#grid.spot);
-    this.#frame.place();
-    if (focused && !same) this.#grid.focus();
+    this.#look(...this.grid.spot);
+    this.frame.place();
+    if (focused && !same) this.grid.focus();
+  }
+
+  /** The cell of a kept pin, where it is still there. */
+  #placeOf(pin: [number, number] | undefined): [number, number] | undefined {
+    if (pin === undefined) return undefined;
+    const layer = this.#spec.layers.indexOf(pin[0]);
+    return layer >= 0 && pin[1] in this.#sheet.columns ? [layer, pin[1]] : undefined;
   }
 
   /** Switches and the list of places, as they are chosen. */
@@ -154,10 +174,10 @@ class MapView {
     this.#places.selectedIndex = this.#chosen.place < 0 ? names.length - 1 : this.#chosen.place;
   }
 
-  #draw(): Grid {
+  protected spec(): GridSpec {
     const { layers, result } = this.#spec;
     const [top] = this.#strongest();
-    return new Grid({
+    return {
       label: visibleLine(result.title),
       columns: this.#sheet.columns,
       tilted: true,
@@ -173,7 +193,7 @@ class MapView {
       look: (layer, column) => this.#look(layer, column),
       pick: (layer, column) => this.#pin(layer, column),
       start: top,
-    });
+    };
   }
 
   /** The cell with the largest figure: what is looked at first. */
@@ -188,7 +208,7 @@ class MapView {
     return [found, most];
   }
 
-  #cell(layer: number, column: number): ReturnType<GridSpec["cell"]> {
+  #cell(layer: number, column: number): Cell {
     const value = this.#sheet.value(layer, column);
     const figure = Number.isNaN(value) ? this.#sheet.missing(column) : this.#sheet.figure(value);
     const name = this.#sheet.columns[column]?.text;
@@ -210,26 +230,28 @@ class MapView {
     };
     detail("", [layer, column]);
     if (this.#pinned !== undefined) detail("pinned: ", this.#pinned);
-    this.#frame.panel.replaceChildren(...nodes);
+    this.frame.panel.replaceChildren(...nodes);
   }
 
   #pin(layer: number, column: number): void {
     const held = this.#pinned?.[0] === layer && this.#pinned[1] === column;
     this.#pinned = held ? undefined : [layer, column];
-    this.#grid.repaint();
+    this.grid.repaint();
     this.#look(layer, column);
-    this.#frame.say(held ? "pin taken away" : "pinned");
+    this.frame.say(held ? "pin taken away" : "pinned");
   }
 
-  #table(): HTMLTableElement {
+  protected words(): ReturnType<LayersView["words"]> {
     const { columns, value, figure, meaning } = this.#sheet;
-    const rows = this.#spec.layers.map((name, layer) => [
-      String(name),
-      ...columns.map((_, column) => {
-        const found = value(layer, column);
-        return Number.isNaN(found) ? "–" : figure(found);
-      }),
-    ]);
-    return plainTable(meaning, ["layer", ...columns.map(({ text }) => text)], rows.reverse());
+    const text = (layer: number, column: number): string => {
+      const found = value(layer, column);
+      return Number.isNaN(found) ? "–" : figure(found);
+    };
+    return {
+      layers: this.#spec.layers,
+      columns: columns.map((column) => column.text),
+      caption: meaning,
+      text,
+    };
   }
 }

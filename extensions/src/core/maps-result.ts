@@ -1,20 +1,25 @@
 // Maps of effects (activation patching, causal trace) as they arrive, and the reading of untrusted data into them.
 // Called by result.ts.
 import {
+  bounded,
+  exactly,
   type Fields,
+  flag,
   layersOf,
   line,
   list,
+  MAX_CELLS,
   names,
   numbers,
+  type PromptRead,
+  promptOf,
   record,
   tokens,
-  Unreadable,
   type Vocabulary,
+  viewOf,
   vocabularyOf,
   whole,
 } from "./fields.ts";
-import { MAX_CELLS } from "./lens-result.ts";
 
 /** Numbers of each site, flat: (metric, layer, position, part). */
 export type BySite = Record<string, number[]>;
@@ -54,8 +59,29 @@ export interface PatchPair {
   runs: PatchRun[];
 }
 
+/** What a reader had chosen of a map: of the list, of each switch by name, and the pinned cell by layer and column. */
+export interface MapChoice {
+  sheet: number;
+  switches: Record<string, string>;
+  place: number;
+  pin: [number, number] | undefined;
+}
+
+function mapChoiceOf(fields: Fields): MapChoice {
+  const { sheet, switches, place, pin } = viewOf(fields);
+  const chosen = typeof switches === "object" && switches !== null ? Object.entries(switches) : [];
+  const pinned = Array.isArray(pin) && pin.length === 2 && pin.every(Number.isInteger);
+  return {
+    sheet: Number.isInteger(sheet) ? Number(sheet) : 0,
+    switches: Object.fromEntries(chosen.filter(([, name]) => typeof name === "string")),
+    place: Number.isInteger(place) ? Number(place) : -1,
+    pin: pinned ? (pin as [number, number]) : undefined,
+  };
+}
+
 export interface PatchingData {
   kind: "activation_patching";
+  view: MapChoice;
   layers: number[];
   directions: string[];
   metrics: string[];
@@ -101,7 +127,7 @@ export function readPatching(fields: Fields): PatchingData {
     return {
       clean: line(held, "clean") ?? "",
       corrupt: line(held, "corrupt") ?? "",
-      bos: typeof held.bos === "boolean" ? held.bos : undefined,
+      bos: flag(held.bos),
       answer: tokens(held, "answer", words, 2) as [number, number],
       runs: exactly(held, "runs", directions.length).map(run),
     };
@@ -114,6 +140,7 @@ export function readPatching(fields: Fields): PatchingData {
   };
   return {
     kind: "activation_patching",
+    view: mapChoiceOf(fields),
     layers,
     directions,
     metrics,
@@ -132,13 +159,10 @@ function readSite(data: unknown): Site {
 }
 
 /** One fact; `effect` and `spread` are flat, (kind, layer, position). */
-export interface TracedFact {
-  prompt: string;
+export interface TracedFact extends PromptRead {
   corrupt: string | undefined;
-  bos: boolean | undefined;
   subject: [number, number];
   answer: number;
-  tokens: number[];
   clean: number;
   corrupted: number;
   effect: number[];
@@ -156,6 +180,7 @@ export interface TraceAverage {
 
 export interface TraceData {
   kind: "causal_trace";
+  view: MapChoice;
   layers: number[];
   kinds: string[];
   window: number;
@@ -170,16 +195,14 @@ export function readTrace(fields: Fields): TraceData {
   const kinds = names(fields, "kinds", 10);
   const fact = (data: unknown): TracedFact => {
     const held = record(data, "One of its facts");
-    const length = list(held, "tokens", MAX_CELLS).length;
-    const cells = bounded(layers.length * length) * kinds.length;
+    const read = promptOf(held, words);
+    const cells = bounded(layers.length * read.tokens.length) * kinds.length;
     const [clean, corrupted] = numbers({ base: [held.clean, held.corrupted] }, "base", 2) as [number, number];
     return {
-      prompt: line(held, "prompt") ?? "",
+      ...read,
       corrupt: line(held, "corrupt"),
-      bos: typeof held.bos === "boolean" ? held.bos : undefined,
       subject: numbers(held, "subject", 2) as [number, number],
       answer: tokens({ answer: [held.answer] }, "answer", words, 1)[0] as number,
-      tokens: tokens(held, "tokens", words, length),
       clean,
       corrupted,
       effect: numbers(held, "effect", cells),
@@ -188,6 +211,7 @@ export function readTrace(fields: Fields): TraceData {
   };
   return {
     kind: "causal_trace",
+    view: mapChoiceOf(fields),
     layers,
     kinds,
     window: whole(fields, "window", 1, 10_000),
@@ -207,17 +231,4 @@ function readAverage(data: unknown, rows: number): TraceAverage {
     low: numbers(fields, "low", rows * classes.length),
     high: numbers(fields, "high", rows * classes.length),
   };
-}
-
-function exactly(fields: Fields, name: string, count: number): unknown[] {
-  const held = list(fields, name, count);
-  if (held.length === count) return held;
-  throw new Unreadable(`This result cannot be drawn: it should have ${count} ${name}.`);
-}
-
-function bounded(cells: number): number {
-  if (cells <= MAX_CELLS) return cells;
-  throw new Unreadable(
-    `This result cannot be drawn: it has ${cells} cells, and at most ${MAX_CELLS} can be.`,
-  );
 }

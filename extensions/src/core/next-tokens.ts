@@ -1,6 +1,8 @@
 // Draws the most probable next tokens: one row a token, a bar or a dot, probability and logit.  Called by draw.ts.
 import { card, press, provenanceLine, segments } from "./card.ts";
 import { element } from "./dom.ts";
+import { exportMenu } from "./files.ts";
+import { listen, stepTo } from "./parts.ts";
 import { MAX_ROWS, type NextTokens, type Token } from "./result.ts";
 import { logitFigure, probabilityFigure, visibleToken } from "./text.ts";
 
@@ -10,6 +12,7 @@ type Metric = (typeof METRICS)[number];
 const KEYS: [string, string][] = [
   ["↑↓", "move"],
   ["m", "metric"],
+  ["e", "export"],
 ];
 
 export function drawNextTokens(result: NextTokens): HTMLElement {
@@ -28,22 +31,19 @@ export function drawNextTokens(result: NextTokens): HTMLElement {
     legend.replaceChildren(...legendOf(chosen, shown));
   };
   const group = segments("metric", [...METRICS], (name) => show(name as Metric));
-  controls.append(group);
-  show(metric);
-
-  const next = (): boolean => {
-    show(metric === "probability" ? "logit" : "probability");
-    return true;
-  };
-  node.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const handled = event.key === "m" ? next() : moveRow(table, event.key);
-    // A notebook has shortcuts of its own: there `m` would turn the cell into Markdown.
-    if (handled) {
-      event.preventDefault();
-      event.stopPropagation();
-    }
-  });
+  const live = element("div", { class: "edif-live", attributes: { role: "status" } });
+  const files = exportMenu(
+    node,
+    { title: result.title, data: () => ({ ...result.raw, view: { metric } }) },
+    (said) => {
+      live.textContent = said;
+    },
+  );
+  controls.append(group, files.node);
+  body.append(live);
+  show(result.metric === "logit" ? "logit" : "probability");
+  const next = (): void => show(metric === "probability" ? "logit" : "probability");
+  listen(node, { m: next, e: files.open }, (key) => moveRow(table, key));
   return node;
 }
 
@@ -135,14 +135,8 @@ function legendOf(metric: Metric, tokens: Token[]): Node[] {
 function moveRow(table: HTMLTableElement, key: string): boolean {
   const rows = [...table.querySelectorAll<HTMLTableRowElement>("tbody tr")];
   const at = rows.indexOf(document.activeElement as HTMLTableRowElement);
-  const last = rows.length - 1;
-  const goals: Record<string, number> = {
-    ArrowDown: Math.min(at + 1, last),
-    ArrowUp: Math.max(at - 1, 0),
-    Home: 0,
-    End: last,
-  };
-  const goal = Object.hasOwn(goals, key) ? rows[goals[key] as number] : undefined;
+  const to = stepTo(key, at, rows.length, ["ArrowUp", "ArrowDown"]);
+  const goal = to === undefined ? undefined : rows[to];
   if (goal === undefined) return false;
   for (const row of rows) row.tabIndex = row === goal ? 0 : -1;
   goal.focus();

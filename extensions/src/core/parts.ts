@@ -1,6 +1,7 @@
 // Parts that the views of grids share: legend, side panel, table, and the keys and words around them.  Called by them.
 import { type Card, segments } from "./card.ts";
 import { element } from "./dom.ts";
+import { exportMenu, type FileOf } from "./files.ts";
 import { sequential, share } from "./scale.ts";
 
 /** What a view shows in the middle of its card: a grid, or what takes its place. */
@@ -17,18 +18,23 @@ export interface Frame {
   legend: HTMLElement;
   /** Tells a screen reader what has changed. */
   say: (words: string) => void;
+  /** Shows the middle as it is now. */
+  place: () => void;
 }
 
 /** What the card's `t` shows instead of the drawing: made when it is asked for, so that it is never out of date. */
 export type MakeTable = () => HTMLTableElement;
 
-/** Puts grid, legend, panel and table into a card, and its keys to work; `keys` are those of the view. */
-export function arrange(
-  { node, body, controls }: Card,
-  grid: () => Middle,
-  table: MakeTable,
-  keys: Record<string, () => void>,
-): Frame & { place: () => void } {
+/** What a view gives to be arranged; `keys` are those of its own. */
+export interface View {
+  middle: () => Middle;
+  table: MakeTable;
+  keys: Record<string, () => void>;
+  file: FileOf;
+}
+
+/** Puts grid, legend, panel, table and files into a card, and its keys to work. */
+export function arrange({ node, body, controls }: Card, { middle: grid, table, keys, file }: View): Frame {
   const panel = element("aside", { class: "edif-panel", attributes: { "aria-label": "details" } });
   const legend = element("div", { class: "edif-legend" });
   const live = element("div", { class: "edif-live", attributes: { role: "status" } });
@@ -51,35 +57,54 @@ export function arrange(
   const tables = segments("form", ["Table"], toggle);
   const button = tables.firstElementChild as HTMLElement;
   button.setAttribute("aria-pressed", "false");
-  controls.append(tables);
+  const say = (said: string): void => {
+    live.textContent = said;
+  };
+  const files = exportMenu(node, file, say);
+  controls.append(tables, files.node);
 
   const place = (): void => {
     // Put in anew, a grid would lose the keyboard.
     if (scroll.firstChild !== grid().node) scroll.replaceChildren(grid().node);
     if (!words.hidden) words.replaceChildren(table());
   };
-  listen(node, grid, { ...keys, t: toggle });
-  return {
-    panel,
-    legend,
-    say: (said) => {
-      live.textContent = said;
-    },
-    place,
-  };
+  listen(node, { ...keys, t: toggle, e: files.open }, (key) => grid().key(key));
+  return { panel, legend, say, place };
 }
 
-function listen(node: HTMLElement, grid: () => Middle, keys: Record<string, () => void>): void {
+/** Puts keys to work on a card: those with a deed of their own, then what `others` takes. */
+export function listen(
+  node: HTMLElement,
+  keys: Record<string, () => void>,
+  others: (key: string) => boolean,
+): void {
   node.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.target instanceof HTMLSelectElement) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || isField(event.target)) return;
     const own = Object.hasOwn(keys, event.key) ? keys[event.key] : undefined;
     own?.();
     // A notebook has shortcuts of its own: there `m` would turn the cell into Markdown.
-    if (own !== undefined || grid().key(event.key)) {
+    if (own !== undefined || others(event.key)) {
       event.preventDefault();
       event.stopPropagation();
     }
   });
+}
+
+/** Whether letters typed here belong to a field. */
+function isField(target: EventTarget | null): boolean {
+  return target instanceof HTMLSelectElement || target instanceof HTMLInputElement;
+}
+
+/** Where a key leads among `count` places in a line; undefined where it is no key that moves along it. */
+export function stepTo(
+  key: string,
+  at: number,
+  count: number,
+  [back, forth]: [string, string],
+): number | undefined {
+  const goals: Record<string, number> = { [back]: at - 1, [forth]: at + 1, Home: 0, End: count - 1 };
+  if (!Object.hasOwn(goals, key)) return undefined;
+  return Math.min(count - 1, Math.max(0, goals[key] as number));
 }
 
 /** A scale from its steps, between two figures, and what it means. */

@@ -3,20 +3,22 @@ import { element } from "./dom.ts";
 import { type Chosen, drawMap, type Sheet } from "./map-view.ts";
 import type { PatchRun, Site } from "./maps-result.ts";
 import { heading, legendOf, pairs } from "./parts.ts";
+import type { Place } from "./place.ts";
 import type { Patching } from "./result.ts";
 import { DIVERGING, diverging } from "./scale.ts";
-import { probabilityFigure, signedFigure, visibleLine, visibleToken } from "./text.ts";
+import { probabilityFigure, signedFigure, visibleLine, wordOf } from "./text.ts";
 
 const MEANS: Record<string, string> = {
   denoise: "Clean into corrupt: what is sufficient.",
   noise: "Corrupt into clean: what is necessary.",
 };
 
-export function drawPatching(result: Patching): HTMLElement {
+export function drawPatching(result: Patching, place: Place): HTMLElement {
   const { sites, directions, metrics, mean, together } = result;
   const listed = result.pairs.map(({ clean, corrupt }, n) => `${n + 1}: ${clean} / ${corrupt}`);
   return drawMap({
     result,
+    place,
     layers: result.layers,
     list: { label: "pair", names: mean === undefined ? listed : ["mean of all pairs", ...listed] },
     switches: [
@@ -67,7 +69,7 @@ function pairSheet(result: Patching, chosen: Chosen, at: number, together: boole
   const effect = (value: number) =>
     run.defined[metric] ? (value - corrupt) / (clean - corrupt) : Number.NaN;
   const value = (layer: number, column: number) => effect(raw(layer, column));
-  const name = (token: number) => (token < 0 ? "–" : visibleToken(result.words.texts[token] as string));
+  const name = (token: number) => wordOf(result.words, token);
   const heads = run.tokens.map((token, at) => ({
     text: together ? "all positions" : name(token),
     marked: !together && run.differs.has(at),

@@ -3,7 +3,7 @@
 // Everything that arrives here is hostile: a saved notebook may hold anything under our MIME type.
 
 import { type AttentionData, readAttention } from "./attention-result.ts";
-import { type Fields, line, MAX_TOKEN_CHARACTERS, record, Unreadable } from "./fields.ts";
+import { type Fields, line, MAX_TOKEN_CHARACTERS, record, Unreadable, viewOf } from "./fields.ts";
 import { type LensData, readLens } from "./lens-result.ts";
 import { type PatchingData, readPatching, readTrace, type TraceData } from "./maps-result.ts";
 
@@ -30,6 +30,8 @@ export interface Token {
 
 export interface NextTokens extends Frame {
   kind: "next_tokens";
+  /** The metric that the reader had chosen. */
+  metric: string;
   tokens: Token[];
 }
 
@@ -38,6 +40,10 @@ export interface Frame {
   title: string;
   provenance: Provenance;
   foot: string;
+  /** What the kernel that has made it calls it, for what can be done next; undefined where nothing can. */
+  handle: string | undefined;
+  /** The result as it arrived. */
+  raw: Fields;
 }
 export type Lens = Frame & LensData;
 export type Patching = Frame & PatchingData;
@@ -74,6 +80,7 @@ function readNextTokens(fields: Fields): NextTokens {
   return {
     kind: "next_tokens",
     ...readFrame(fields, "Next token"),
+    metric: line(viewOf(fields), "metric") ?? "",
     tokens: tokens.map(readToken),
   };
 }
@@ -83,7 +90,14 @@ function readFrame(fields: Fields, title: string): Frame {
     title: line(fields, "title") ?? title,
     provenance: readProvenance(fields.provenance ?? {}),
     foot: line(fields, "foot") ?? "",
+    handle: handleOf(fields),
+    raw: fields,
   };
+}
+
+/** It goes into code, so it is letters and digits or nothing. */
+function handleOf({ handle }: Fields): string | undefined {
+  return typeof handle === "string" && /^[a-z0-9]{1,40}$/.test(handle) ? handle : undefined;
 }
 
 function readProvenance(data: unknown): Provenance {

@@ -59,6 +59,16 @@ ${scaleRules("dark", "body:not([data-jp-theme-light]) .edif-card")}
 .edif-card .edif-segments button + button { border-left: 1px solid var(--edif-line); }
 .edif-card .edif-segments button[aria-pressed="true"] { background: var(--edif-quiet); color: var(--edif-text); }
 .edif-card :focus-visible { outline: 2px solid var(--edif-accent); outline-offset: -2px; }
+.edif-card .edif-button { padding: 2px 8px; border: 1px solid var(--edif-line); border-radius: 4px; font-size: 12px; color: var(--edif-muted); cursor: pointer; }
+.edif-card .edif-button:hover { color: var(--edif-text); background: var(--edif-quiet); }
+.edif-card .edif-export { position: relative; }
+.edif-card .edif-menu { position: absolute; right: 0; top: 100%; margin-top: 2px; z-index: 4; display: flex; flex-direction: column; background: var(--edif-ground); border: 1px solid var(--edif-line); border-radius: 4px; }
+.edif-card .edif-menu button { padding: 4px 16px; font-size: 12px; cursor: pointer; }
+.edif-card .edif-menu button:is(:hover, :focus) { background: var(--edif-quiet); }
+.edif-card.edif-whole { width: max-content; max-width: none; min-width: 480px; }
+.edif-card.edif-whole :is(.edif-scroll, .edif-words, .edif-heads, .edif-prompt) { max-height: none; overflow: visible; }
+.edif-card.edif-whole :is(.edif-controls, .edif-key, .edif-act) { display: none; }
+.edif-card.edif-whole :is(.edif-names, .edif-panel) { max-width: 720px; }
 .edif-card .edif-body { margin: 8px 0; overflow-x: auto; }
 .edif-card .edif-tokens { width: 100%; border-collapse: collapse; table-layout: auto; font-size: 12px; }
 .edif-card .edif-tokens thead th { vertical-align: bottom; color: var(--edif-muted); }

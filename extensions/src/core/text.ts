@@ -11,6 +11,11 @@ export function visibleToken(text: string): string {
   return text.replace(UNSEEN, (found) => SIGNS[found] ?? codePoint(found));
 }
 
+/** The text of a token that is a place in a vocabulary; a dash where there is none (-1). */
+export function wordOf({ texts }: { texts: string[] }, token: number): string {
+  return token < 0 ? "–" : visibleToken(texts[token] as string);
+}
+
 /** Running text (title, prompt, foot) on one line: plain spaces stay, everything else unseen is made visible. */
 export function visibleLine(text: string): string {
   return text.replace(UNSEEN, (found) => (found === " " ? found : (SIGNS[found] ?? codePoint(found))));

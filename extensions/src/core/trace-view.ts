@@ -3,15 +3,17 @@ import { element } from "./dom.ts";
 import { drawMap, type Sheet } from "./map-view.ts";
 import type { TraceAverage, TracedFact } from "./maps-result.ts";
 import { heading, legendOf, pairs, stepOf } from "./parts.ts";
+import type { Place } from "./place.ts";
 import type { Trace } from "./result.ts";
 import { SEQUENTIAL } from "./scale.ts";
-import { probabilityFigure, signedFigure, visibleLine, visibleToken } from "./text.ts";
+import { probabilityFigure, signedFigure, visibleLine, wordOf } from "./text.ts";
 
-export function drawTrace(result: Trace): HTMLElement {
+export function drawTrace(result: Trace, place: Place): HTMLElement {
   const { facts, average } = result;
   const listed = facts.map(({ prompt }, n) => `${n + 1}: ${prompt}`);
   return drawMap({
     result,
+    place,
     layers: result.layers,
     list: { label: "fact", names: average === undefined ? listed : ["average of all facts", ...listed] },
     switches: [{ label: "kind", names: result.kinds.map((kind) => kind.replaceAll("_", " ")) }],
@@ -27,7 +29,7 @@ function factSheet(result: Trace, fact: TracedFact, kind: number): Sheet {
   const of = (held: number[]) => (layer: number, column: number) =>
     held[(kind * result.layers.length + layer) * fact.tokens.length + column] ?? Number.NaN;
   const [value, spread] = [of(fact.effect), of(fact.spread)];
-  const name = (token: number) => (token < 0 ? "–" : visibleToken(result.words.texts[token] as string));
+  const name = (token: number) => wordOf(result.words, token);
   const [first, end] = fact.subject;
   const columns = fact.tokens.map((token, at) => ({ text: name(token), marked: at >= first && at < end }));
   const bos = fact.bos === undefined ? "" : fact.bos ? "BOS" : "no BOS";
