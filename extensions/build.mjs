@@ -47,7 +47,7 @@ const described = {
   version,
   description,
   license,
-  jupyterlab: { _build: { load, mimeExtension: "./mimeExtension" } },
+  jupyterlab: { _build: { load, extension: "./extension", mimeExtension: "./mimeExtension" } },
 };
 writeFileSync(`${draft}/${name}/package.json`, `${JSON.stringify(described, null, 2)}\n`);
 

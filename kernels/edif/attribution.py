@@ -141,7 +141,7 @@ def attribution_patching(
     places = asked.layers(model, layers, path)
     runs = [pair.run("denoise") for pair in pairs]
     work = functools.partial(gradients.attribution, pairs=runs, sites=chosen, layers=places, path=path)
-    found = beside.run(model, work, len(runs), remote=remote, progress=progress)
+    found = beside.run(model, work, len(runs), remote=remote, progress=progress, what="attribution patching")
     length = max(len(run.ids) for run in runs)
     parts = head_counts(model, chosen)
     arrays = {

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 import xarray as xr
 
 from edif import asked, beside, outputs
@@ -211,9 +212,31 @@ def causal_trace(
         seed=seed,
         limits={"layers": path, "batch_tokens": batch_tokens, "batch_bytes": batch_bytes},
     )
-    found = beside.run(model, work, sum(map(len, cells)), remote=remote, progress=progress)
-    how = {"window": window, "noise": noise, "level": found["level"], "samples": samples, "seed": seed}
+    how = {"window": window, "noise": noise, "level": level, "samples": samples, "seed": seed}
+
+    def draw(told: beside.Telling) -> dict[str, Any]:
+        so_far = _so_far(told, cells, 1 if corrupt is not None else samples)
+        return _result(model, facts, chosen, places, centres, so_far, {**how, "level": level or 0.0}).as_json()
+
+    total = sum(map(len, cells))
+    found = beside.run(model, work, total, remote=remote, progress=progress, what="causal trace", draw=draw)
+    how["level"] = found["level"]
     return _result(model, facts, chosen, places, centres, found, how)
+
+
+def _so_far(told: beside.Telling, cells: list[list[Cell]], samples: int) -> dict[str, Any]:
+    """What :func:`_result` needs of a job that is not done: not-a-number where nothing is known yet."""
+    nan = float("nan")
+    found: dict[str, Any] = {"values": [], "corrupted": [], "clean": [], "answer": []}
+    before = 0
+    for number, some in enumerate(cells):
+        base = told.bases.get(number, {"corrupted": [nan] * samples, "clean": nan, "answer": 0})
+        found["values"].append(torch.from_numpy(told.values(before, len(some), (samples,))))
+        found["corrupted"].append(torch.tensor(base["corrupted"], dtype=torch.float64))
+        found["clean"].append(base["clean"])
+        found["answer"].append(base["answer"])
+        before += len(some)
+    return found
 
 
 def _cells(length: int, kinds: list[str], layers: list[int], window: int, count: int) -> list[tuple[int, Cell]]:

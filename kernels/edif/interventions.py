@@ -132,7 +132,7 @@ def sweep(
     plan = Plan(wanted, edit, measure, prepare, base, layers, logits_to_keep, batch_tokens, batch_bytes)
     work = functools.partial(sweeps.run, ids=ids, plan=plan)
     try:
-        found = beside.run(model, work, len(wanted), remote=remote, progress=progress)
+        found = beside.run(model, work, len(wanted), remote=remote, progress=progress, what="sweep")
     except beside.Stopped as stopped:
         partial = SweepResult(
             wanted, stopped.values(0, len(wanted)), np.empty(0), int(stopped.known.sum()), stopped.batches, 0.0

@@ -176,7 +176,7 @@ def logit_lens(
     )
     whole = len(layers_of(model, path))
     count = len(asked.numbers("layer", layers, whole)) if layers is not None else -(-whole // stride)
-    found = beside.run(model, work, count * len(ids), remote=remote, progress=progress)
+    found = beside.run(model, work, count * len(ids), remote=remote, progress=progress, what="logit lens")
     return _lens(model, ids, followed, positions, found, site=site, stride=stride, tuned=bool(tuned), layer_count=whole)
 
 

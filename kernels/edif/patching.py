@@ -180,5 +180,13 @@ def activation_patching(
         metric=metric,
         limits={"layers": path, "batch_tokens": batch_tokens, "batch_bytes": batch_bytes},
     )
-    found = beside.run(model, work, sum(map(len, plan.cells)), remote=remote, progress=progress)
+    found = beside.run(
+        model,
+        work,
+        sum(map(len, plan.cells)),
+        remote=remote,
+        progress=progress,
+        what="activation patching",
+        draw=lambda told: ActivationPatching(*plan.so_far(model, told, metric)).as_json(),
+    )
     return ActivationPatching(*plan.arrays(model, found, metric))

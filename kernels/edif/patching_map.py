@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 import xarray as xr
 
-from edif import asked
+from edif import asked, beside
 from edif.engine.decoder import HEADED, SITES
 from edif.engine.metrics import METRICS
 from edif.engine.patches import Pair
@@ -65,6 +66,20 @@ class Map:
         self.runs.append(run)
         self._same.append(cells)
         self.cells.append([cell for cell, same in cells if not same])
+
+    def so_far(self, model: Any, told: beside.Telling, metric: Callable[..., Any] | None) -> Any:
+        """What :meth:`arrays` needs of a job that is not done: not-a-number where nothing is known yet."""
+        size = len(METRICS) + (metric is not None)
+        nothing = [float("nan")] * size
+        found: dict[str, Any] = {"values": [], "changed": [], "source": []}
+        before = 0
+        for number, cells in enumerate(self.cells):
+            values = told.values(before, len(cells), (size,)) if cells else np.empty((0, size))
+            found["values"].append(torch.from_numpy(values))
+            for name in ("changed", "source"):
+                found[name].append(torch.tensor(told.bases.get(number, {}).get(name, nothing), dtype=torch.float64))
+            before += len(cells)
+        return self.arrays(model, found, metric)
 
     def arrays(
         self, model: Any, found: dict[str, Any], metric: Callable[..., Any] | None, **known: Any

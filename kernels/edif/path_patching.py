@@ -85,7 +85,8 @@ def path_patching(
         through=through,
         limits={"layers": path, "batch_tokens": batch_tokens, "batch_bytes": batch_bytes},
     )
-    found = beside.run(model, work, 2 * sum(map(len, plan.cells)), remote=remote, progress=progress)
+    count = 2 * sum(map(len, plan.cells))
+    found = beside.run(model, work, count, remote=remote, progress=progress, what="path patching")
     said: dict[str, Any] = {"path": f"to {targets.words()}" + (f", through {through}" if through != "nothing" else "")}
     said |= {"receivers": targets.as_json(), "through": through}
     return PathPatching(*plan.arrays(model, found, None, **said))

@@ -25,7 +25,7 @@ from nnsight.schema.request import RequestModel
 from nnsight.schema.response import ResponseModel, Status
 from nnsight.tracing.backend import Backend
 
-from edif import results
+from edif import job_view, results
 from edif.errors import BackendUnreachable, EdifError, JobFailed
 from edif.serving import refusal_sentence
 from edif.settings import ClientSettings
@@ -80,7 +80,7 @@ class EdifBackend(stock.RemoteBackend):
         try:
             return self._request(request, tracer)
         except KeyboardInterrupt:
-            self._cancel_sent()
+            self.cancel()  # nobody waits any more (Ctrl-C, the kernel's interrupt): the server need not go on
             raise
 
     def _request(self, request: RequestModel, tracer: Any) -> Any:
@@ -132,11 +132,11 @@ class EdifBackend(stock.RemoteBackend):
             self.heard = json.loads(message).get("event", self.heard)
         return stock.RemoteBackend.parse(message)
 
-    def _cancel_sent(self) -> None:
-        """The user does not wait any more (Ctrl-C, the kernel's interrupt): the server need not go on either."""
-        if self.sent is not None:
+    def cancel(self) -> None:
+        """End the job that was sent, if one was; may be called from another thread."""
+        if known := self.sent or self.job_id:
             with contextlib.suppress(TraceUnreachable):
-                self._call("DELETE", f"/jobs/{self.sent}")
+                self._call("DELETE", f"/jobs/{known}")
 
     def _wait_for_sent(self) -> Any:
         """Ask for the job that was sent until it has ended; bears the gateway being away for a while."""
@@ -280,6 +280,8 @@ def keep_connections(make: Callable[[], Backend]) -> Backend:
         return backend
     kept = EdifBackend.__new__(EdifBackend)  # the settings are worked out already; __init__ would do it again
     kept.__dict__.update(backend.__dict__)
+    if kept.display.enabled and job_view.in_notebook():
+        kept.display = job_view.TraceLine("trace", kept.cancel)
     return kept
 
 

@@ -178,7 +178,7 @@ def steer(
         metric=metric,
         limits={"layers": path, "batch_tokens": batch_tokens, "batch_bytes": batch_bytes},
     )
-    found = beside.run(model, work, cells * (1 + bool(tokens)), remote=remote, progress=progress)
+    found = beside.run(model, work, cells * (1 + bool(tokens)), remote=remote, progress=progress, what="steering")
     names = [*(METRICS if answer is not None else UNANSWERED), *([asked.name_of(metric)] if metric else [])]
     return _result(model, ids, plan, answers, names, found)
 

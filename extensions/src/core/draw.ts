@@ -1,5 +1,6 @@
 // Draws any result into a node of the page.  Called by the hosts (JupyterLab now; widgets and saved pages later).
 import { drawAttention } from "./attention-view.ts";
+import { drawJob } from "./job-view.ts";
 import { drawLens } from "./lens.ts";
 import { drawNextTokens } from "./next-tokens.ts";
 import { drawPatching } from "./patching-view.ts";
@@ -31,6 +32,8 @@ function drawingOf(data: unknown, place: Place): HTMLElement {
 /** One view a kind; a new kind of result gets its line here. */
 function view(result: Result, place: Place): HTMLElement {
   switch (result.kind) {
+    case "job":
+      return drawJob(result, place, (known) => drawingOf(known, {}));
     case "next_tokens":
       return drawNextTokens(result);
     case "logit_lens":

@@ -3,9 +3,9 @@
 
 export interface Place {
   /** Writes a line of code below the result's cell and runs it; undefined where no kernel is at hand. */
-  run?: (code: string) => void;
+  run?: ((code: string) => void) | undefined;
   /** Asks the kernel to end a job; undefined where no kernel is at hand. */
-  cancel?: (handle: string) => void;
+  cancel?: ((handle: string) => void) | undefined;
   /** Shared by results that are drawn side by side. */
   scale?: OneScale;
 }

@@ -4,6 +4,7 @@
 
 import { type AttentionData, readAttention } from "./attention-result.ts";
 import { type Fields, line, MAX_TOKEN_CHARACTERS, record, Unreadable, viewOf } from "./fields.ts";
+import { type JobData, readJob } from "./job-result.ts";
 import { type LensData, readLens } from "./lens-result.ts";
 import { type PatchingData, readPatching, readTrace, type TraceData } from "./maps-result.ts";
 
@@ -49,7 +50,8 @@ export type Lens = Frame & LensData;
 export type Patching = Frame & PatchingData;
 export type Trace = Frame & TraceData;
 export type Attention = Frame & AttentionData;
-export type Result = NextTokens | Lens | Patching | Trace | Attention;
+export type Job = Frame & JobData;
+export type Result = Job | NextTokens | Lens | Patching | Trace | Attention;
 
 /** The result in `data`.  Throws `Unreadable` where `data` is not a result of a kind and version known here. */
 export function readResult(data: unknown): Result {
@@ -67,6 +69,7 @@ export function readResult(data: unknown): Result {
   }
   if (fields.kind === "causal_trace") return { ...readFrame(fields, "Causal trace"), ...readTrace(fields) };
   if (fields.kind === "attention") return { ...readFrame(fields, "Attention"), ...readAttention(fields) };
+  if (fields.kind === "job") return { ...readFrame(fields, "job"), ...readJob(fields) };
   throw new Unreadable(
     `This viewer does not know the kind of result ${named(fields.kind)}: open it with a newer workbench.`,
   );

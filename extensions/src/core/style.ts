@@ -59,6 +59,25 @@ ${scaleRules("dark", "body:not([data-jp-theme-light]) .edif-card")}
 .edif-card .edif-segments button + button { border-left: 1px solid var(--edif-line); }
 .edif-card .edif-segments button[aria-pressed="true"] { background: var(--edif-quiet); color: var(--edif-text); }
 .edif-card :focus-visible { outline: 2px solid var(--edif-accent); outline-offset: -2px; }
+.edif-card.edif-job { max-width: 1080px; padding: 6px 16px; }
+.edif-card.edif-job[hidden], .edif-folded { display: none; }
+.edif-card .edif-line { display: flex; flex-wrap: wrap; gap: 4px 12px; align-items: center; min-height: 26px; }
+.edif-card .edif-doing { color: var(--edif-muted); overflow-wrap: anywhere; }
+.edif-card .edif-left { margin-left: auto; color: var(--edif-muted); font-variant-numeric: tabular-nums; }
+.edif-card .edif-dot { width: 8px; height: 8px; border-radius: 50%; background: var(--edif-accent); }
+.edif-job:is([data-state="COMPLETED"], [data-state="CANCELLED"]) .edif-dot { background: var(--edif-muted); }
+.edif-job[data-state="ERROR"] .edif-dot { background: var(--edif-orange); border-radius: 0; }
+.edif-job:is([data-state="QUEUED"], [data-state="PROVISIONING"], [data-state="RECEIVED"]) .edif-dot { background: none; box-shadow: inset 0 0 0 2px var(--edif-accent); }
+.edif-card .edif-progress { flex: 1 1 120px; height: 5px; border-radius: 3px; background: var(--edif-quiet); overflow: hidden; }
+.edif-card .edif-progress span { display: block; height: 100%; background: var(--edif-accent); }
+.edif-card .edif-error { margin: 4px 0 6px; padding-left: 20px; }
+.edif-card .edif-error code { font: 12px/20px var(--jp-code-font-family, ui-monospace, monospace); color: var(--edif-text); background: none; }
+.edif-card .edif-log { margin: 0 0 6px 20px; font-size: 12px; }
+.edif-card .edif-log pre { max-height: 160px; }
+.edif-job .edif-partial { padding: 0; border: 0; }
+@media (prefers-reduced-motion: no-preference) {
+  .edif-job .edif-partial td[data-column] { transition: background-color 120ms; }
+}
 .edif-card .edif-button { padding: 2px 8px; border: 1px solid var(--edif-line); border-radius: 4px; font-size: 12px; color: var(--edif-muted); cursor: pointer; }
 .edif-card .edif-button:hover { color: var(--edif-text); background: var(--edif-quiet); }
 .edif-card .edif-export { position: relative; }

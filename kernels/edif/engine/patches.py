@@ -67,7 +67,7 @@ def patching(
     for pair, wanted in zip(pairs, cells, strict=True):
         work = Patching(decoder, pair, everywhere, metric, {cell.site for cell in wanted})
         plan = Plan(wanted, work.edit, work.measure, work.prepare, None, logits_to_keep=1, **limits)
-        told = _shifted(tell, before)
+        told = _shifted(tell, before, len(found["values"]), work.known)
         swept = run(model, told, torch.tensor([pair.ids]), plan)
         before += len(wanted)
         found["values"].append(swept["values"][:, 0])
@@ -113,6 +113,7 @@ class Patching:
         self._metrics = Metrics((pair.right, pair.wrong), metric)
         self._sites = [site for site in SITES if site in sites]
         self.source = torch.empty(0)
+        self._changed = torch.empty(0)
 
     def prepare(self, model: Any) -> dict[tuple[str, int], torch.Tensor]:
         """Activations of the source run at every site and layer."""
@@ -150,7 +151,14 @@ class Patching:
 
     def measure(self, model: Any, batch: Batch) -> torch.Tensor:
         """All metrics of each row."""
-        return self._metrics.of(model.output.logits[:, -1])
+        values = self._metrics.of(model.output.logits[:, -1])
+        if batch.layer < 0:
+            self._changed = values[0].detach().cpu()
+        return values
+
+    def known(self) -> dict[str, Any]:
+        """Metrics of the run with nothing patched and of the one that activations come from."""
+        return {"changed": self._changed.tolist(), "source": self.source.tolist()}
 
 
 #: What causal tracing restores: one block's output, a window of MLP or attention outputs, or one block's output with
@@ -208,7 +216,8 @@ def causal_trace(
         work = _Tracing(decoder, fact, level, samples, seed, {cell.site for cell in wanted})
         base = None if fact.corrupt else work.corrupt
         plan = Plan(wanted, work.edit, work.measure, work.prepare, base, logits_to_keep=1, **limits)
-        swept = run(model, _shifted(tell, before), torch.tensor([fact.corrupt or fact.ids] * work.rows), plan)
+        told = _shifted(tell, before, len(found["values"]), work.known)
+        swept = run(model, told, torch.tensor([fact.corrupt or fact.ids] * work.rows), plan)
         before += len(wanted)
         found["values"].append(swept["values"])
         found["corrupted"].append(swept["base"])
@@ -230,6 +239,7 @@ class _Tracing:
         self._noise = torch.randn(self.rows, end - first, decoder.width, generator=generator) * level
         self.answer = -1
         self.clean = 0.0
+        self._corrupted = torch.empty(0)
 
     def corrupt(self, model: Any) -> None:
         """Add noise to the subject's embeddings, another one in each row."""
@@ -277,8 +287,14 @@ class _Tracing:
 
     def measure(self, model: Any, batch: Batch) -> torch.Tensor:
         """Probability of the answer in each row."""
-        probability: torch.Tensor = model.output.logits[:, -1].float().softmax(-1)[:, self.answer]
-        return probability.to(torch.float64)
+        probability: torch.Tensor = model.output.logits[:, -1].float().softmax(-1)[:, self.answer].to(torch.float64)
+        if batch.layer < 0:
+            self._corrupted = probability.detach().cpu()
+        return probability
+
+    def known(self) -> dict[str, Any]:
+        """The answer, and its probability in the clean run and in each sample of the corrupted one."""
+        return {"answer": self.answer, "clean": self.clean, "corrupted": self._corrupted.tolist()}
 
 
 def _spread(decoder: Decoder, asked: Sequence[Fact]) -> float:
@@ -289,6 +305,6 @@ def _spread(decoder: Decoder, asked: Sequence[Fact]) -> float:
     return float(embedded.float().std(correction=0))
 
 
-def _shifted(tell: Tell, by: int) -> Tell:
-    """Tell of cells by their number among those of all sweeps."""
-    return lambda places, values: tell([place + by for place in places], values)
+def _shifted(tell: Tell, by: int, number: int, known: Callable[[], dict[str, Any]]) -> Tell:
+    """Tell of cells by their number among those of all sweeps, with what those of this one are compared with."""
+    return lambda places, values: tell([place + by for place in places], values, base={number: known()})

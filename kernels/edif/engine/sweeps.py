@@ -110,8 +110,12 @@ class Plan:
         self.batch_tokens, self.batch_bytes = batch_tokens, batch_bytes
 
 
-#: Told every now and then: places of cells in the plan, and their values (cells, prompts, …) unless they are many.
-Tell = Callable[[Sequence[int], torch.Tensor], None]
+#: Of pairs or facts by number: what their cells are compared with, as numbers and lists of numbers.
+Base = dict[int, dict[str, Any]]
+
+#: Told every now and then: places of cells in the plan, their values (cells, prompts, …) unless they are many, and
+#: ``base=``, what the cells are compared with, by number of the pair or fact.
+Tell = Callable[..., None]
 
 
 def run(model: Any, tell: Tell, ids: torch.Tensor, plan: Plan) -> dict[str, Any]:
@@ -279,7 +283,7 @@ def facts(model: Any) -> dict[str, str]:
     }
 
 
-def tell_by_line(places: Sequence[int], values: torch.Tensor) -> None:
+def tell_by_line(places: Sequence[int], values: torch.Tensor, base: Base | None = None) -> None:
     """Print lines that :mod:`edif.beside` understands."""
     piece = max(1, _LINE_NUMBERS // max(1, values[:1].numel()))
     for first in range(0, len(places), piece):
@@ -289,5 +293,6 @@ def tell_by_line(places: Sequence[int], values: torch.Tensor) -> None:
             "shape": list(part.shape),
             "dtype": str(part.dtype),
             "values": base64.b64encode(part.tobytes()).decode(),
+            **({"base": base} if base else {}),
         }
         print(json.dumps({"edif.sweep": line}), flush=True)
