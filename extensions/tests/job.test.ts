@@ -1,0 +1,86 @@
+import { describe, expect, it } from "vitest";
+import { draw } from "../src/core/draw.ts";
+import { freshPage, host, one, texts } from "./page.ts";
+import { patching } from "./results.ts";
+
+freshPage();
+
+function job(changes: Record<string, unknown> = {}): Record<string, unknown> {
+  return {
+    version: 1,
+    kind: "job",
+    title: "activation patching",
+    handle: "ab12",
+    state: "RUNNING",
+    description: "",
+    done: 260,
+    total: 420,
+    left_s: 9.2,
+    seconds: 14.1,
+    log: [],
+    error: null,
+    folded: false,
+    result: null,
+    ...changes,
+  };
+}
+
+describe("a job", () => {
+  it("is one line: what it does, how far it is, what is left, and Cancel", () => {
+    const ended: string[] = [];
+    draw(host, job(), { cancel: (handle) => ended.push(handle) });
+    expect(one(".edif-line").textContent).toBe(
+      "Runningactivation patching · 260 of 420about 9.2 s leftCancel",
+    );
+    expect(one('[role="progressbar"]').getAttribute("aria-valuenow")).toBe("260");
+    one("button").click();
+    expect(ended).toEqual(["ab12"]);
+    expect((one("button") as HTMLButtonElement).disabled).toBe(true);
+  });
+
+  it("offers Cancel only where a kernel is at hand, and while it runs", () => {
+    draw(host, job());
+    expect(host.querySelector("button")).toBeNull();
+    draw(host, job({ state: "CANCELLED" }), { cancel: () => {} });
+    expect(host.querySelector("button")).toBeNull();
+  });
+
+  it("says how many are before it and when it starts", () => {
+    const waits = { state: "QUEUED", description: "3 jobs start before this one; it starts in about 40 s." };
+    draw(host, job({ ...waits, done: 0, total: 0, left_s: null }));
+    expect(one(".edif-line").textContent).toBe(
+      "Waitingactivation patching · 3 jobs start before this one; it starts in about 40 s.",
+    );
+  });
+
+  it("shows what is known so far as the result's own view", () => {
+    draw(host, job({ result: patching() }));
+    expect(host.querySelectorAll(".edif-partial td[data-column]")).toHaveLength(9);
+  });
+
+  it("gives the error its place: the line, the cause", () => {
+    const error = { line: "hidden[99] = 0", cause: "IndexError: index 99 is out of bounds" };
+    draw(host, job({ state: "ERROR", error, result: patching() }));
+    expect(one('[role="alert"]').textContent).toBe("hidden[99] = 0IndexError: index 99 is out of bounds");
+    expect(host.querySelector(".edif-partial")).toBeNull();
+  });
+
+  it("shows what was printed on the server", () => {
+    draw(host, job({ state: "COMPLETED", log: ["one", "<b>two</b>"] }));
+    expect(texts("pre")).toEqual(["one\n<b>two</b>"]);
+    expect(host.querySelector("b")).toBeNull();
+  });
+
+  it("leaves nothing of itself when the result says it all", () => {
+    draw(host, job({ state: "COMPLETED", folded: true }));
+    expect(one(".edif-job").hidden).toBe(true);
+  });
+
+  it.each([{ done: -1 }, { total: "9" }, { error: 3 }, { description: {} }])(
+    "answers %j with a sentence",
+    (bad) => {
+      draw(host, job(bad));
+      expect(one(".edif-problem p").textContent).toContain("cannot be drawn");
+    },
+  );
+});
