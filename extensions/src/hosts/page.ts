@@ -21,5 +21,7 @@ function parsed(text: string): unknown {
   }
 }
 
+// A page that gets results later asks for them to be drawn by this event.
+document.addEventListener("edif-draw", drawAll);
 if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", drawAll);
 else drawAll();
