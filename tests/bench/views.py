@@ -54,7 +54,7 @@ _HOVER = """() => {
 
 
 def a_lens() -> LogitLens:
-    """A lens with figures of a real one's kind: some hundred different tokens, probabilities that fall with the rank."""
+    """A lens with figures of a real one's kind: some hundred tokens, probabilities that fall with the rank."""
     draw = np.random.default_rng(0)
     shape = (1, LAYERS, TOKENS)
     ids = draw.integers(0, 400, (*shape, TOP))
