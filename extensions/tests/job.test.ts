@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { draw } from "../src/core/draw.ts";
-import { freshPage, host, one, texts } from "./page.ts";
+import type { Place } from "../src/core/place.ts";
+import { cell, freshPage, host, one, texts, type } from "./page.ts";
 import { patching } from "./results.ts";
 
 freshPage();
@@ -83,4 +84,45 @@ describe("a job", () => {
       expect(one(".edif-problem p").textContent).toContain("cannot be drawn");
     },
   );
+});
+
+describe("what can be run next", () => {
+  function running(): { codes: string[]; place: Place } {
+    const codes: string[] = [];
+    return { codes, place: { run: (code) => codes.push(code) } };
+  }
+
+  it("is a line of code that a click runs, from a cell or from a pinned one", () => {
+    const { codes, place } = running();
+    draw(host, patching({ handle: "ab12" }), place);
+    cell(1, 1).click();
+    one(".edif-act button").click();
+    expect(codes).toEqual([
+      'edif.shown("ab12").patched_lens(layer=1, position=1, site="residual", direction="denoise")',
+    ]);
+    cell(0, 2).focus();
+    type("p");
+    expect(codes[1]).toContain("(layer=2, position=2, source=(1, 1),");
+    type("o");
+    expect(codes[2]).toContain("(layer=2, position=2, site");
+  });
+
+  it("is run by drawing one cell onto another", () => {
+    const { codes, place } = running();
+    draw(host, patching({ handle: "ab12" }), place);
+    cell(2, 1).dispatchEvent(new Event("pointerdown", { bubbles: true }));
+    cell(0, 2).dispatchEvent(new Event("pointerup", { bubbles: true }));
+    expect(codes).toHaveLength(1);
+    expect(codes[0]).toContain("(layer=2, position=2, source=(0, 1),");
+  });
+
+  it("is not offered without a kernel, nor where names could be code", () => {
+    draw(host, patching({ handle: "ab12" }));
+    expect(host.querySelector(".edif-act")).toBeNull();
+    const { place } = running();
+    for (const bad of [{ handle: '")' }, { handle: "ab12", directions: ['"+x+"', "noise"] }]) {
+      draw(host, patching(bad), place);
+      expect(host.querySelector(".edif-act")).toBeNull();
+    }
+  });
 });

@@ -25,6 +25,7 @@ from edif.errors import (
 from edif.keeping import KeptValue, KeptValues, forget, keep, kept
 from edif.prediction import NextTokens, next_tokens
 from edif.serving import Model, Models, Status, Usage, models, status, usage
+from edif.shown_results import NotShown, shown
 from edif.submitted import Job, Jobs, job, jobs
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ __all__ = [
     "Models",
     "NextTokens",
     "NotKept",
+    "NotShown",
     "PathPatching",
     "Result",
     "Status",
@@ -90,6 +92,7 @@ __all__ = [
     "models",
     "next_tokens",
     "path_patching",
+    "shown",
     "status",
     "steer",
     "sweep",

@@ -220,8 +220,7 @@ def causal_trace(
 
     total = sum(map(len, cells))
     found = beside.run(model, work, total, remote=remote, progress=progress, what="causal trace", draw=draw)
-    how["level"] = found["level"]
-    return _result(model, facts, chosen, places, centres, found, how)
+    return _result(model, facts, chosen, places, centres, found, {**how, "level": found["level"]})
 
 
 def _so_far(told: beside.Telling, cells: list[list[Cell]], samples: int) -> dict[str, Any]:

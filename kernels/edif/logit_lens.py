@@ -80,6 +80,7 @@ class LogitLens(Result):
         notes = [
             f"on {known['site']}" if known["site"] != "residual" else "",
             "tuned lens" if known["tuned"] else "",
+            known.get("patched", ""),
             *outputs.notes_of(reduced),
         ]
         return {
@@ -177,12 +178,15 @@ def logit_lens(
     whole = len(layers_of(model, path))
     count = len(asked.numbers("layer", layers, whole)) if layers is not None else -(-whole // stride)
     found = beside.run(model, work, count * len(ids), remote=remote, progress=progress, what="logit lens")
-    return _lens(model, ids, followed, positions, found, site=site, stride=stride, tuned=bool(tuned), layer_count=whole)
+    return lens_of(
+        model, ids, followed, positions, found, site=site, stride=stride, tuned=bool(tuned), layer_count=whole
+    )
 
 
-def _lens(
+def lens_of(
     model: Any, ids: list[list[int]], followed: list[int], positions: Sequence[int] | None, found: Any, **how: Any
 ) -> LogitLens:
+    """A lens out of what was read; ``how`` is what else its provenance says."""
     tokenizer, axes = model.tokenizer, ("prompt", "layer", "position")
     kept = [list(range(len(row))) if positions is None else [place % len(row) for place in positions] for row in ids]
     length = max(map(len, kept))

@@ -10,13 +10,15 @@ import numpy as np
 import torch
 import xarray as xr
 
-from edif import asked, beside, outputs
+from edif import asked, beside, outputs, shown_results
 from edif.alignment import Alignment
 from edif.engine import patches
 from edif.engine.decoder import SITES
 from edif.engine.sweeps import BATCH_BYTES
 from edif.intervals import bootstrap
+from edif.logit_lens import LogitLens
 from edif.pairs import DIRECTIONS, prompt_pairs
+from edif.patched import patched_lens
 from edif.patching_map import Map
 from edif.patching_output import forms
 from edif.result import Result
@@ -106,6 +108,30 @@ class ActivationPatching(Result):
         columns = ["all positions"] if known.get("positions") == "together" else columns
         foot = f"effect on {self.data['metric'].values[0]}: 0 as the corrupt run, 1 as the clean one"
         return outputs.table(caption, layers, columns, cells, foot + (", strongest head" if extra else ""))
+
+    def patched_lens(
+        self, layer: int, position: int, *, source: tuple[int, int] | None = None, site: str | None = None,
+        head: int | None = None, direction: str | None = None, pair: int = 0, top: int = 10, model: Any = None,
+        remote: bool | str | None = None, progress: bool = True,
+    ) -> LogitLens:  # fmt: skip
+        """What every layer of the patched run would say, as a logit lens: one cell of the map, looked into.
+
+        Args:
+            position: of the run that is changed, as in the map.
+            source: layer and position (in the same run) whose counterpart is put there, instead of the same place's.
+            site, head, direction, pair: which map; the first by default.
+            model: by default the one that has made this result in this kernel.
+
+        Raises:
+            ValueError: a position without a counterpart, or a head that is missing.
+            NotShown: the model has not been used in this kernel.
+        """
+        way, known = direction or str(self.data["direction"].values[0]), self.provenance
+        used = shown_results.model_of(known) if model is None else model
+        return patched_lens(
+            used, known["pairs"][pair], way, (layer, position), source, site or self.sites[0], head, top,
+            remote=remote, progress=progress,
+        )  # fmt: skip
 
     def _forms(self) -> Iterator[dict[str, Any]]:
         return forms(self)

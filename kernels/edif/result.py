@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from edif import outputs, picture, picture_latex, picture_svg, result_pages
+from edif import outputs, picture, picture_latex, picture_svg, result_pages, shown_results
 from edif.colours import Theme
 from edif.errors import EdifError
 from edif.prediction import RESULT_TYPE, token_text
@@ -155,6 +155,7 @@ class Result:
             bundle["text/html"] += f"<p>{escape(str(error))}</p>"
         else:
             bundle |= outputs.still(bundle[RESULT_TYPE])
+            bundle[RESULT_TYPE]["handle"] = shown_results.remember(self.kind, self.provenance, self)
         return bundle
 
     # -- keeping --------------------------------------------------------------
@@ -214,9 +215,10 @@ def load(path: str | Path) -> Any:
 def provenance(model: Any, found: Mapping[str, Any], **more: Any) -> dict[str, Any]:
     """Where a result comes from: model, dtype, versions, time; ``found`` is what the work beside the weights gave."""
     facts = dict(found.get("facts", {}))
+    shown_results.used(_name(model), model)
     versions = {name: facts.pop(name) for name in ("torch", "transformers", "nnsight") if name in facts}
     return {
-        "model": str(model.repo_id if hasattr(model, "repo_id") else model.tokenizer.name_or_path),
+        "model": _name(model),
         "revision": getattr(model, "revision", None),
         "tokenizer": str(model.tokenizer.name_or_path),
         **facts,
@@ -225,6 +227,10 @@ def provenance(model: Any, found: Mapping[str, Any], **more: Any) -> dict[str, A
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "server_seconds": round(float(found.get("seconds", 0.0)), 3),
     }
+
+
+def _name(model: Any) -> str:
+    return str(model.repo_id if hasattr(model, "repo_id") else model.tokenizer.name_or_path)
 
 
 def begins_with_bos(tokenizer: Any, ids: list[int]) -> bool:

@@ -97,6 +97,7 @@ def of_the_page(page: Page, lens: LogitLens) -> dict[str, float]:
         before = _busy_s(busy)
         paints.append(page.evaluate(_PAINT, data))
         spent.append(1000 * (_busy_s(busy) - before))
+        page.wait_for_timeout(500)  # the rows that are not seen at once are drawn meanwhile
     cells = page.locator("td[data-column]").count()
     hovers = page.evaluate(_HOVER)
     return {

@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from tests.conftest import skip
 from tests.e2e.login_steps import configure
+from tests.e2e.own_lab import browser, lab, notebooks  # noqa: F401 (fixtures)
 from tests.light_hub import LightHub, light_hub
 from tests.login_services import SECRET, LoginService, login_services
 from tests.services import NotInstalled

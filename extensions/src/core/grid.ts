@@ -25,9 +25,16 @@ export interface GridSpec {
   cell: (layer: number, column: number) => Cell;
   look: (layer: number, column: number) => void;
   pick: (layer: number, column: number) => void;
+  /** One cell was drawn onto another. */
+  drag?: (from: [number, number], to: [number, number]) => void;
   /** The cell that is looked at first. */
   start: [number, number];
 }
+
+/** Rows that are drawn before the first paint: more than a page shows at once. */
+const AT_ONCE = 36;
+/** Long enough for these to be seen first. */
+const AFTER_PAINT_MS = 60;
 
 export class Grid {
   readonly node: HTMLTableElement;
@@ -59,8 +66,17 @@ export class Grid {
     this.#rows = this.#spec.rows();
     const at = this.#rows.findIndex((row) => "layer" in row && row.layer === layer);
     this.#row = Math.max(0, at);
-    this.#body.replaceChildren(...this.#rows.map((row, n) => this.#drawRow(row, n)));
+    this.#body.replaceChildren();
+    this.#fill(this.#rows, 0, Math.max(AT_ONCE, this.#row + 1));
     this.#stop();
+  }
+
+  /** Draws rows from `first` on: some at once, the others once these are seen. */
+  #fill(rows: Row[], first: number, count: number): void {
+    if (rows !== this.#rows) return; // drawn anew meanwhile
+    const end = Math.min(rows.length, first + count);
+    this.#body.append(...rows.slice(first, end).map((row, n) => this.#drawRow(row, first + n)));
+    if (end < rows.length) setTimeout(() => this.#fill(rows, end, rows.length), AFTER_PAINT_MS);
   }
 
   /** Colours and texts anew, in the same cells: nothing moves. */
@@ -136,14 +152,36 @@ export class Grid {
       if (cell !== null) this.#go(Number(cell.dataset.row), Number(cell.dataset.column ?? this.#column));
       if (cell !== null) this.#pick();
     });
+    this.#listenToDrags();
     // Away from the grid, what is looked at is again where the keyboard is.
     this.node.addEventListener("pointerleave", () => this.#look(this.#at(this.#row, this.#column)));
   }
 
-  #look(target: EventTarget | null): void {
+  #listenToDrags(): void {
+    const { drag } = this.#spec;
+    if (drag === undefined) return;
+    let from: [number, number] | undefined;
+    this.node.classList.add("edif-draggable");
+    this.node.addEventListener("pointerdown", ({ target }) => {
+      from = this.#spotOf(target);
+    });
+    this.node.addEventListener("pointerup", ({ target }) => {
+      const to = this.#spotOf(target);
+      if (from !== undefined && to !== undefined && from.join() !== to.join()) drag(from, to);
+      from = undefined;
+    });
+  }
+
+  /** Layer and column of a cell. */
+  #spotOf(target: EventTarget | null): [number, number] | undefined {
     const cell = target instanceof Element ? target.closest<HTMLElement>("td[data-column]") : null;
     const row = cell === null ? undefined : this.#rows[Number(cell.dataset.row)];
-    if (row !== undefined && "layer" in row) this.#spec.look(row.layer, Number(cell?.dataset.column));
+    return row !== undefined && "layer" in row ? [row.layer, Number(cell?.dataset.column)] : undefined;
+  }
+
+  #look(target: EventTarget | null): void {
+    const spot = this.#spotOf(target);
+    if (spot !== undefined) this.#spec.look(...spot);
   }
 
   #pick(): void {

@@ -37,6 +37,14 @@ export interface Sheet {
   /** Name and figures of a cell. */
   detail: (layer: number, column: number) => { name: string; figures: [string, string][] };
   legend: () => Node[];
+  /** What can be run next from a cell, or from one cell to another, where a kernel is at hand. */
+  next?: (cell: [number, number], from?: [number, number]) => Next[];
+}
+
+/** A line of code, and words for it. */
+export interface Next {
+  words: string;
+  code: string;
 }
 
 export interface MapSpec {
@@ -71,6 +79,7 @@ class MapView extends LayersView {
   readonly #places: HTMLSelectElement;
   #pinned: [number, number] | undefined;
   #sheet: Sheet;
+  #looked: [number, number] = [0, 0];
 
   constructor(spec: MapSpec) {
     super(spec.result, spec.place, KEYS, spec.list);
@@ -93,7 +102,11 @@ class MapView extends LayersView {
     });
     this.card.controls.append(this.#places, ...this.#groups.filter((group) => group !== undefined));
     this.#sheet = spec.sheet(this.#chosen);
-    this.begin(spec.result, { m: () => this.#next() });
+    this.begin(spec.result, {
+      m: () => this.#next(),
+      o: () => this.#run(),
+      p: () => this.#run(this.#pinned),
+    });
     if (this.list !== undefined) this.list.selectedIndex = this.#chosen.sheet;
     spec.place.scale?.join(
       this,
@@ -193,6 +206,9 @@ class MapView extends LayersView {
       look: (layer, column) => this.#look(layer, column),
       pick: (layer, column) => this.#pin(layer, column),
       start: top,
+      ...(this.#sheet.next && this.place.run
+        ? { drag: (from: [number, number], to: [number, number]) => this.#run(from, to) }
+        : {}),
     };
   }
 
@@ -229,8 +245,36 @@ class MapView extends LayersView {
       nodes.push(heading(before + name), pairs(figures));
     };
     detail("", [layer, column]);
-    if (this.#pinned !== undefined) detail("pinned: ", this.#pinned);
-    this.frame.panel.replaceChildren(...nodes);
+    const pinned = this.#pinned?.join() === [layer, column].join() ? undefined : this.#pinned;
+    if (pinned !== undefined) detail("pinned: ", pinned);
+    this.#looked = [layer, column];
+    this.frame.panel.replaceChildren(...nodes, ...this.#deeds(pinned));
+  }
+
+  /** Buttons for what can be run next from the cell that is looked at. */
+  #deeds(pinned: [number, number] | undefined): Node[] {
+    const { run } = this.place;
+    const some = this.#sheet.next?.(this.#looked) ?? [];
+    const across = pinned === undefined ? [] : (this.#sheet.next?.(this.#looked, pinned) ?? []);
+    if (run === undefined || some.length + across.length === 0) return [];
+    const buttons = [...some, ...across].map(({ words, code }) => {
+      const button = element("button", {
+        class: "edif-button",
+        text: words,
+        attributes: { type: "button", title: code },
+      });
+      button.addEventListener("click", () => run(code));
+      return button;
+    });
+    return [element("div", { class: "edif-act" }, ...buttons)];
+  }
+
+  /** Runs the first thing that can be run at a cell, or from one cell to another. */
+  #run(from?: [number, number], to: [number, number] = this.#looked): void {
+    const [first] = this.#sheet.next?.(to, from) ?? [];
+    if (first === undefined || this.place.run === undefined) return;
+    this.place.run(first.code);
+    this.frame.say(`${first.words}: runs in the cell below`);
   }
 
   #pin(layer: number, column: number): void {

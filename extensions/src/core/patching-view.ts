@@ -1,6 +1,6 @@
 // Draws activation patching: effects on a scale about zero, by site, direction and metric.  Called by draw.ts.
 import { element } from "./dom.ts";
-import { type Chosen, drawMap, type Sheet } from "./map-view.ts";
+import { type Chosen, drawMap, type Next, type Sheet } from "./map-view.ts";
 import type { PatchRun, Site } from "./maps-result.ts";
 import { heading, legendOf, pairs } from "./parts.ts";
 import type { Place } from "./place.ts";
@@ -107,6 +107,7 @@ function pairSheet(result: Patching, chosen: Chosen, at: number, together: boole
           : `The effect is ${undefinedHere} in this metric.`,
       }),
     ],
+    ...nextOf(result, pick, { pair: at, together, position }),
     detail: (layer, column) => ({
       name: spot(result, site, heads, position(column), layer, column),
       figures: [
@@ -115,6 +116,31 @@ function pairSheet(result: Patching, chosen: Chosen, at: number, together: boole
       ],
     }),
   });
+}
+
+/** The lens of the run that a cell has patched; from a pinned cell, of its activation put into this one. */
+function nextOf(
+  { handle, layers, directions }: Patching,
+  { site, direction }: Picked,
+  { pair, together, position }: { pair: number; together: boolean; position: (column: number) => number },
+): Pick<Sheet, "next"> {
+  const way = directions[direction] ?? "";
+  // These words go into code that a click runs: letters, or nothing is offered.
+  if (handle === undefined || together || ![site.name, way].every((word) => /^[a-z_]+$/.test(word)))
+    return {};
+  const next = ([layer, column]: [number, number], from?: [number, number]): Next[] => {
+    const head = site.part === undefined ? "" : `, head=${column}`;
+    const source = from === undefined ? "" : `, source=(${layers[from[0]]}, ${position(from[1])})`;
+    const where = `layer=${layers[layer]}, position=${position(column)}${head}${source}`;
+    const how = `site="${site.name}", direction="${way}"${pair > 0 ? `, pair=${pair}` : ""}`;
+    return [
+      {
+        words: from === undefined ? "Open its patched lens" : "Patch the pinned cell into this one",
+        code: `edif.shown("${handle}").patched_lens(${where}, ${how})`,
+      },
+    ];
+  };
+  return { next };
 }
 
 function meanSheet(result: Patching, chosen: Chosen): Sheet {
@@ -152,7 +178,9 @@ function meanSheet(result: Patching, chosen: Chosen): Sheet {
 }
 
 /** The parts of a map that one pair and the mean over pairs do not have in common; `heads` are the positions. */
-type Own = Pick<Sheet, "origin" | "value" | "missing" | "about" | "detail"> & { heads: Sheet["columns"] };
+type Own = Pick<Sheet, "origin" | "value" | "missing" | "about" | "detail" | "next"> & {
+  heads: Sheet["columns"];
+};
 
 function finish(result: Patching, { metric, site, direction }: Picked, { heads, ...own }: Own): Sheet {
   const columns = site.part === undefined ? heads : parts(site);

@@ -78,6 +78,8 @@ ${scaleRules("dark", "body:not([data-jp-theme-light]) .edif-card")}
 @media (prefers-reduced-motion: no-preference) {
   .edif-job .edif-partial td[data-column] { transition: background-color 120ms; }
 }
+.edif-card .edif-act { display: flex; flex-wrap: wrap; gap: 6px; margin-top: 12px; }
+.edif-card .edif-draggable td[data-column] { cursor: grab; user-select: none; touch-action: none; }
 .edif-card .edif-button { padding: 2px 8px; border: 1px solid var(--edif-line); border-radius: 4px; font-size: 12px; color: var(--edif-muted); cursor: pointer; }
 .edif-card .edif-button:hover { color: var(--edif-text); background: var(--edif-quiet); }
 .edif-card .edif-export { position: relative; }

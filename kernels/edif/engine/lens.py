@@ -15,6 +15,31 @@ from edif.engine.decoder import Decoder
 from edif.engine.sweeps import Tell, facts
 
 
+class Change:
+    """One activation of another run that is put in place.
+
+    Args:
+        ids: tokens of the run that it comes from.
+        site: what it is; of one ``head`` where one is named.
+        source: layer and position there.
+        target: layer and position where it is put.
+    """
+
+    def __init__(
+        self, ids: Sequence[int], site: str, source: tuple[int, int], target: tuple[int, int], head: int | None
+    ) -> None:
+        self._ids, self._source = list(ids), source
+        self.site, self.head = site, head
+        self.layer, self.position = target
+
+    def value(self, model: Any, decoder: Decoder) -> torch.Tensor:
+        """The activation, (1, width)."""
+        layer, position = self._source
+        with model.trace(torch.tensor([self._ids]), use_cache=False):
+            state = decoder.read(self.site, layer)[:, position].clone()
+        return state if self.head is None else state[:, self.head]
+
+
 def read(
     model: Any,
     tell: Tell,
@@ -27,6 +52,7 @@ def read(
     top: int,
     tuned: dict[int, tuple[torch.Tensor, torch.Tensor]] | None,
     path: str | None,
+    change: Change | None = None,
 ) -> dict[str, Any]:
     """Statistics of every layer and position.
 
@@ -37,6 +63,7 @@ def read(
         targets: tokens whose logit, log-probability and rank are followed.
         tuned: by layer, matrix and offset of a tuned lens: ``h + h @ matrix.T + offset`` is unembedded.
         path: of the list of layers, where it is at an unusual place.
+        change: made in every prompt's run; with it only the lens on ``residual`` is read in the right order.
 
     Returns:
         ``layers``; ``facts``; for each prompt in ``prompts`` a dictionary of tensors, each (layers, positions, …):
@@ -48,10 +75,16 @@ def read(
     count = len(decoder.layers)
     chosen = sorted(range(count - 1, -1, -stride)) if layers is None else sorted({layer % count for layer in layers})
     found, done = [], 0
+    value = None if change is None else change.value(model, decoder)
     for ids in prompts:
         kept = list(range(len(ids))) if positions is None else [place % len(ids) for place in positions]
         with model.trace(torch.tensor([ids]), use_cache=False):
-            states = [decoder.read(site, layer)[0, kept].clone() for layer in chosen]
+            states = []
+            for layer in range(count):
+                if change is not None and layer == change.layer:
+                    decoder.write(change.site, layer, slice(None), change.position, value, change.head)
+                if layer in chosen:
+                    states.append(decoder.read(site, layer)[0, kept].clone())
             spoken = model.output.logits[0, kept]
         following = torch.tensor([ids[place + 1] if place + 1 < len(ids) else -1 for place in kept])
         final = spoken.float().log_softmax(-1)

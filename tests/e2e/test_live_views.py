@@ -1,0 +1,143 @@
+"""Views alive: pages of their own, and a run that is followed, cancelled and followed up in a real JupyterLab."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbconvert import HTMLExporter
+from nbformat.v4 import new_code_cell, new_notebook
+from playwright.sync_api import Browser, Page, expect
+from tests.e2e.own_lab import RESULTS, keep, photograph, serious
+
+import edif
+from edif_widgets.notebook_pages import Views
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_of_their_own_need_no_network(browser: Browser, tmp_path: Path, scheme: Any) -> None:
+    lens = edif.load(RESULTS / "lens.edif")
+    lens.to_html(tmp_path / "lens.html")
+    bundles = [edif.load(RESULTS / f"{name}.edif")._repr_mimebundle_() for name in ("lens", "patching", "trace")]
+    keep(tmp_path / "all.ipynb", bundles)
+    html, _ = HTMLExporter(preprocessors=[Views], mathjax_url="", require_js_url="").from_filename(
+        str(tmp_path / "all.ipynb")
+    )
+    (tmp_path / "all.html").write_text(html, "utf-8")
+    frame = (tmp_path / "lens.html").read_text("utf-8").replace("&", "&amp;").replace('"', "&quot;")
+    (tmp_path / "framed.html").write_text(
+        f'<html lang="en"><title>framed</title><iframe sandbox="allow-scripts" srcdoc="{frame}"></iframe></html>',
+        "utf-8",
+    )
+    page = browser.new_page(viewport={"width": 1300, "height": 900}, color_scheme=scheme)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto((tmp_path / "lens.html").as_uri())
+    expect(page.get_by_role("gridcell", name="␣Paris, layer 29, ␣of, probability 0.656")).to_be_visible()
+    assert serious(page) == []
+    photograph(page, "page", scheme)
+    page.keyboard.press("Tab")
+    page.get_by_role("gridcell", name="␣Paris, layer 29, ␣of").focus()
+    for key in ("Enter", "e"):
+        page.keyboard.press(key)
+    with page.expect_download() as download:
+        page.get_by_role("menuitem", name="JSON").click()
+    kept = json.loads(download.value.path().read_text("utf-8"))
+    assert kept["view"]["pins"] == [7042]
+    assert {**kept, "view": {}} == lens.as_json()
+    for form, head in (("SVG", b"<svg"), ("PNG", b"\x89PNG")):
+        page.keyboard.press("e")
+        with page.expect_download() as download:
+            page.get_by_role("menuitem", name=form).click()
+        assert download.value.path().read_bytes().startswith(head)
+
+    page.goto((tmp_path / "all.html").as_uri())
+    expect(page.locator(".edif-card .edif-grid")).to_have_count(3)
+    photograph(page, "nbconvert", scheme)
+    page.goto((tmp_path / "framed.html").as_uri())
+    expect(page.frame_locator("iframe").get_by_role("grid", name="Logit lens")).to_be_visible()
+    assert [url for url in asked if not url.startswith(("file:", "data:", "about:", "blob:"))] == []
+    page.close()
+
+
+#: A model of this kernel's own, so that no workbench has to run; slow enough to be seen and to be cancelled.
+LIVE = """
+import time, torch, edif
+from nnsight import TransformersModel
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+torch.set_num_threads(1)
+words = "When Mary and John went to the store gave a drink <unk>".split()
+table = Tokenizer(models.WordLevel({word: n for n, word in enumerate(words)}, unk_token="<unk>"))
+table.pre_tokenizer = pre_tokenizers.Whitespace()
+tokenizer = PreTrainedTokenizerFast(tokenizer_object=table, unk_token="<unk>", name_or_path="a tiny model")
+config = GPT2Config(vocab_size=12, n_embd=16, n_layer=6, n_head=2, n_positions=32, bos_token_id=None, eos_token_id=None)
+model = TransformersModel(GPT2LMHeadModel(config).eval(), tokenizer=tokenizer, task="text-generation")
+seconds = 0.5
+
+def slow(logits):
+    time.sleep(seconds)
+    return logits[:, 1]
+
+def run():
+    clean, corrupt = (f"When Mary and John went to the store {name} gave a drink to" for name in ("John", "Mary"))
+    return edif.activation_patching(model, clean, corrupt, ("Mary", "John"), metric=slow, batch_tokens=13)
+"""
+
+
+def test_a_run_is_followed_cancelled_and_followed_up(lab: str, browser: Browser, notebooks: Path) -> None:
+    cells = [new_code_cell(LIVE), new_code_cell("run()"), new_code_cell("seconds = 0\nrun()")]
+    known = {"kernelspec": {"name": "edif", "display_name": "eDIF"}}
+    nbformat.write(new_notebook(cells=cells, metadata=known), notebooks / "live.ipynb")
+    page = browser.new_page(viewport={"width": 1500, "height": 1100})
+    page.set_default_timeout(240_000)
+    choose = page.get_by_role("dialog").get_by_role("button", name="Select", exact=True)
+    page.add_locator_handler(choose, lambda button: button.click())
+    page.goto(f"{lab}/lab/tree/live.ipynb?token=reader&reset")
+    patience = {"timeout": 240_000.0}
+    expect(page.locator(".jp-Notebook-ExecutionIndicator")).to_have_attribute("data-status", "idle", **patience)
+    first, second = (page.locator(".jp-CodeCell").nth(at) for at in (1, 2))
+
+    # while it runs: one line with counts, and tiles as they come; Cancel ends it, and what is known stays
+    run_to(page, 1)
+    line = first.locator(".edif-job")
+    expect(line).to_have_attribute("data-state", "RUNNING", **patience)
+    expect(line.locator(".edif-partial td[data-column]:not([data-step=''])").first).to_be_visible(**patience)
+    expect(line.get_by_role("progressbar")).to_have_attribute("aria-valuemax", "30")
+    photograph(page, "live", "JupyterLab Light")
+    assert serious(page) == []
+    line.get_by_role("button", name="Cancel").click()
+    expect(line).to_have_attribute("data-state", "CANCELLED", **patience)
+    expect(first).to_contain_text("Stopped after")
+    photograph(page, "cancelled", "JupyterLab Light")
+
+    # a run to its end folds into its result
+    run_to(page, 2)
+    grid = second.get_by_role("grid", name="Activation patching")
+    expect(grid).to_be_visible(**patience)
+    expect(second.locator(".edif-job")).to_be_hidden()
+
+    # the next thing is run by a click, in a cell below, in code that anybody can read
+    grid.locator('[tabindex="0"]').click()
+    second.get_by_role("button", name="Open its patched lens").click()
+    third = page.locator(".jp-CodeCell").nth(3)
+    expect(third.locator(".jp-InputArea")).to_contain_text(".patched_lens(layer=")
+    expect(third.get_by_role("grid", name="Logit lens")).to_be_visible(**patience)
+    expect(third).to_contain_text("patched (denoise)")
+    third.scroll_into_view_if_needed()
+    photograph(page, "followed-up", "JupyterLab Light")
+    page.close()
+
+
+def run_to(page: Page, at: int) -> None:
+    """Run a cell and those before it that have not run."""
+    page.locator(".jp-CodeCell").nth(at).locator(".jp-InputArea-prompt").click()
+    entry = "Run All Above Selected Cell" if at == 1 else None
+    if entry:
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_role("menuitem", name=entry, exact=True).click()
+        page.locator(".jp-CodeCell").nth(at).locator(".jp-InputArea-prompt").click()
+    page.keyboard.press("Control+Enter")
