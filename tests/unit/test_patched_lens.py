@@ -42,9 +42,9 @@ def test_the_lens_of_a_cell_ends_at_the_cells_own_figure(
 def test_another_place_can_be_the_source(families: Callable[[str], TransformersModel]) -> None:
     model = families("llama")
     found = patched(model, layers=[1])
-    plain = found.patched_lens(3, 13, progress=False)
+    plain = found.patched_lens(3, 13, site="residual", progress=False)
     # the clean run's last state of a lower layer in the place of the top one
-    moved = found.patched_lens(3, 13, source=(1, 13), progress=False)
+    moved = found.patched_lens(3, 13, source=(1, 13), site="residual", progress=False)
     clean = edif.logit_lens(model, CLEAN, progress=False)
     np.testing.assert_allclose(plain.data["kl"][0, 3, 13], 0, atol=1e-5)
     ends, taken = moved.data["top_id"][0, 3, 13], clean.data["top_id"][0, 1, 13]
@@ -58,7 +58,7 @@ def test_what_cannot_be_looked_into_is_a_sentence(families: Callable[[str], Tran
     with pytest.raises(ValueError, match="name a head"):
         found.patched_lens(1, SECOND_NAME, site="head")
     with pytest.raises(ValueError, match="no counterpart"):
-        found.patched_lens(1, 40)
+        found.patched_lens(1, 40, site="residual")
 
 
 def test_a_result_is_found_by_the_name_in_its_view_and_the_name_lasts(
