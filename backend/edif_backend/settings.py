@@ -60,11 +60,15 @@ class BackendSettings(TomlSettings):
 
     # -- replicas and executors -----------------------------------------------
     model_memory_bytes: int = Field(
-        default=0, description="memory that loaded models may take together; 0: seven tenths of the machine's"
+        default=0, description="memory that loaded models may take together on each machine; 0: seven tenths of it"
     )
     model_turn_s: float = Field(
         default=30.0, description="how long a model that has work is left loaded when another waits for its memory"
     )
+    scale_up_s: float = Field(
+        default=5.0, description="a model gets one more copy, up to its maximum, when jobs wait so long for a slot"
+    )
+    scale_down_s: float = Field(default=300.0, description="a copy beyond a model's minimum goes when idle for so long")
     accept_weak_jail: bool = Field(
         default=False, description="run user code where the kernel has neither Landlock nor seccomp: for trusted users"
     )

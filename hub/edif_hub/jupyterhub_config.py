@@ -58,10 +58,7 @@ c.JupyterHub.extra_handlers = [
     (
         KEYS_PATH.removeprefix("/hub"),
         KeysPage,
-        {
-            "longest_s": settings.laptop_key_longest_s,
-            "variables": {"NDIF_HOST": installation.url("gateway"), "HF_ENDPOINT": installation.mirror_url},
-        },
+        {"longest_s": settings.laptop_key_longest_s, "installation": installation},
     )
 ]
 c.JupyterHub.proxy_class = QuietProxy
@@ -108,5 +105,5 @@ c.Spawner.start_timeout = servers.start_timeout_s
 c.Spawner.http_timeout = servers.start_timeout_s
 c.Spawner.options_from_form = "simple"
 c.Spawner.apply_user_options = server.profile_hook(servers)
-c.Spawner.pre_spawn_hook = server.before_start(servers, queue, settings.kernel_key_s)
+c.Spawner.pre_spawn_hook = server.before_start(installation, servers, queue, settings.kernel_key_s)
 c.Spawner.post_stop_hook = server.after_stop

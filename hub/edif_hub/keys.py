@@ -7,6 +7,8 @@ with the one scope ``custom:edif:trace``: it can trace and nothing else, unlike 
 
 from __future__ import annotations
 
+from typing import Any
+
 from jupyterhub.spawner import Spawner
 from sqlalchemy.orm import object_session
 
@@ -26,6 +28,11 @@ def mint_key(spawner: Spawner, lifetime_s: int) -> str:
     revoke_keys(spawner)
     key: str = spawner.user.new_api_token(scopes=[TRACE_SCOPE], note=note_of(spawner.name), expires_in=lifetime_s)
     return key
+
+
+def groups_of(user: Any) -> list[str]:
+    """The names of the groups that a user of the hub is in."""
+    return [group.name for group in user.groups]
 
 
 def revoke_keys(spawner: Spawner) -> int:

@@ -13,7 +13,9 @@ from typing import Any
 from jupyterhub.handlers import BaseHandler
 from tornado import web
 
-from edif_hub.keys import NOTE_OF_SERVER
+from edif_hub.keys import NOTE_OF_SERVER, groups_of
+from edif_protocol.installation import Installation
+from edif_protocol.mirror_ticket import endpoint
 from edif_protocol.wire import TRACE_SCOPE
 
 _DAY_S = 86400
@@ -25,10 +27,10 @@ _DAYS = (1, 7, 30, 90)
 class KeysPage(BaseHandler):
     """The page, and its two forms: make a key, end a key."""
 
-    def initialize(self, longest_s: int, variables: dict[str, str]) -> None:
+    def initialize(self, longest_s: int, installation: Installation) -> None:
         """Tornado's way to hand over what ``jupyterhub_config.py`` knows."""
         self._longest_days = max(1, longest_s // _DAY_S)
-        self._variables = variables
+        self._installation = installation
 
     @web.authenticated
     async def get(self) -> None:
@@ -53,7 +55,14 @@ class KeysPage(BaseHandler):
             return
         key = self.current_user.new_api_token(scopes=[TRACE_SCOPE], note=note, expires_in=int(days) * _DAY_S)
         self.log.info("key made by its user %s, for %s days", self.current_user.name, days)
-        await self._show(made={**self._variables, "NDIF_API_KEY": key})
+        ends_at = time.time() + int(days) * _DAY_S
+        await self._show(
+            made={
+                "NDIF_HOST": self._installation.url("gateway"),
+                "HF_ENDPOINT": endpoint(self._installation, groups_of(self.current_user), ends_at),
+                "NDIF_API_KEY": key,
+            }
+        )
 
     def _lives(self) -> list[int]:
         return sorted({min(days, self._longest_days) for days in _DAYS})

@@ -12,6 +12,7 @@ a spawner with real accounts or containers takes this one's place (:mod:`edif_hu
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,11 @@ from typing import Any
 from jupyterhub.spawner import Spawner, SpawnException
 
 from edif_hub import spawners
-from edif_hub.keys import mint_key, revoke_keys
+from edif_hub.keys import groups_of, mint_key, revoke_keys
 from edif_hub.settings import ServerSettings
 from edif_hub.start_queue import StartQueue
 from edif_protocol.installation import Installation
+from edif_protocol.mirror_ticket import endpoint
 from edif_protocol.wire import PAGE_PATH
 
 _LOOK_S = 0.1
@@ -53,9 +55,9 @@ def _tell_s(idle_after_s: float) -> int:
 
 
 def before_start(
-    settings: ServerSettings, queue: StartQueue, key_lifetime_s: int
+    installation: Installation, settings: ServerSettings, queue: StartQueue, key_lifetime_s: int
 ) -> Callable[[Spawner], Awaitable[None]]:
-    """The hook that checks, waits for the turn, prepares a home and mints a key valid for ``key_lifetime_s``."""
+    """The hook that checks, waits for the turn, prepares a home; key and mirror's address last ``key_lifetime_s``."""
 
     async def prepare(spawner: Spawner) -> None:
         spawners.check_before_start(settings, spawner.user.name, spawners.free_memory_bytes())
@@ -66,6 +68,7 @@ def before_start(
         await queue.turn(spawner._log_name)
         _watch(queue, spawner)
         variables["NDIF_API_KEY"] = mint_key(spawner, key_lifetime_s)
+        variables["HF_ENDPOINT"] = endpoint(installation, groups_of(spawner.user), time.time() + key_lifetime_s)
         spawner.environment = {**spawner.environment, **variables}
 
     return prepare

@@ -9,9 +9,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import httpx
@@ -20,8 +20,10 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 
 from edif_backend.gateway.mirror import mirror_routes
-from edif_backend.models.catalogue import DEMO_ID, TINY_ID, Catalogue, write_default
+from edif_backend.models.catalogue import DEMO_ID, TINY_ID, TINY_LORA_ID, Catalogue, write_default
 from edif_backend.models.snapshots import Snapshot, prepare
+from edif_protocol.installation import Installation
+from edif_protocol.mirror_ticket import endpoint
 
 PREPARED_MODELS = Path(__file__).resolve().parents[2] / ".artifacts" / "models"
 SENTENCE = "stay on the server: trace with remote=True"
@@ -34,10 +36,11 @@ class Mirror:
     port: int
     snapshots: dict[str, Snapshot]
     seen: list[str] = field(default_factory=list)
+    prefix: str = ""  #: a ticket in the address
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/hf"
+        return f"http://127.0.0.1:{self.port}/hf/{self.prefix}".rstrip("/")
 
     def get(self, path: str, **headers: str) -> httpx.Response:
         return httpx.get(f"{self.url}/{path}", headers=headers)
@@ -87,17 +90,26 @@ def snapshots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Snapshot]:
 
 
 @pytest.fixture(scope="module")
-def mirror(snapshots: dict[str, Snapshot]) -> Iterator[Mirror]:
-    with serve(snapshots, PREPARED_MODELS, allow_redirect=False) as running:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an installation with the prepared models."""
+    made = tmp_path_factory.mktemp("home")
+    (made / "models").symlink_to(PREPARED_MODELS)
+    return made
+
+
+@pytest.fixture(scope="module")
+def mirror(snapshots: dict[str, Snapshot], home: Path) -> Iterator[Mirror]:
+    with serve(snapshots.values(), home, allow_redirect=False) as running:
         yield running
 
 
 @contextmanager
-def serve(snapshots: dict[str, Snapshot], models_dir: Path, *, allow_redirect: bool) -> Iterator[Mirror]:
+def serve(snapshots: Iterable[Snapshot], home: Path, *, allow_redirect: bool) -> Iterator[Mirror]:
     """A mirror on a free port for the length of a ``with`` block."""
     app = FastAPI()
-    entries = tuple(snapshot.entry for snapshot in snapshots.values())
-    app.include_router(mirror_routes(Catalogue(entries), models_dir, allow_redirect), prefix="/hf")
+    known = {snapshot.entry.id: snapshot for snapshot in snapshots}
+    catalogue = Catalogue(tuple(snapshot.entry for snapshot in known.values()))
+    app.include_router(mirror_routes(catalogue, Installation(home=home), allow_redirect), prefix="/hf")
     seen: list[str] = []
 
     @app.middleware("http")
@@ -111,7 +123,7 @@ def serve(snapshots: dict[str, Snapshot], models_dir: Path, *, allow_redirect: b
     try:
         while not server.started:
             time.sleep(0.02)
-        yield Mirror(server.servers[0].sockets[0].getsockname()[1], snapshots, seen)
+        yield Mirror(server.servers[0].sockets[0].getsockname()[1], known, seen)
     finally:
         server.should_exit = True
         thread.join(30)
@@ -298,17 +310,17 @@ def test_tricks_with_paths_lead_nowhere(mirror: Mirror, path: str) -> None:
 
 
 def test_a_link_in_a_snapshot_is_not_followed_out(snapshots: dict[str, Snapshot], tmp_path: Path) -> None:
-    tiny = prepare(snapshots[TINY_ID].entry, tmp_path, print)
+    tiny = prepare(snapshots[TINY_ID].entry, tmp_path / "models", print)
     config = tiny.folder / "config.json"
     (tmp_path / "secret.json").write_bytes(config.read_bytes())  # the same size: only the link gives it away
     config.unlink()
     config.symlink_to(tmp_path / "secret.json")
-    with serve({TINY_ID: tiny}, tmp_path, allow_redirect=False) as mirror:
+    with serve([tiny], tmp_path, allow_redirect=False) as mirror:
         assert mirror.get(f"{TINY_ID}/resolve/main/config.json").status_code == 404
 
 
-def test_other_repositories_go_to_the_hub_where_the_site_allows_it(snapshots: dict[str, Snapshot]) -> None:
-    with serve(snapshots, PREPARED_MODELS, allow_redirect=True) as mirror:
+def test_other_repositories_go_to_the_hub_where_the_site_allows_it(snapshots: dict[str, Snapshot], home: Path) -> None:
+    with serve(snapshots.values(), home, allow_redirect=True) as mirror:
         for path in (
             "gpt2/resolve/main/config.json",
             "openai-community/gpt2/resolve/main/model.safetensors",
@@ -323,6 +335,70 @@ def test_other_repositories_go_to_the_hub_where_the_site_allows_it(snapshots: di
 
 
 def test_a_model_that_is_not_ready_says_so(snapshots: dict[str, Snapshot], tmp_path: Path) -> None:
-    with serve(snapshots, tmp_path, allow_redirect=True) as mirror:
+    with serve(snapshots.values(), tmp_path, allow_redirect=True) as mirror:
         answer = mirror.get(f"{TINY_ID}/resolve/main/config.json")
         assert (answer.status_code, answer.headers["X-Error-Code"]) == (503, "NotReady")
+
+
+@pytest.fixture(scope="module")
+def theirs(snapshots: dict[str, Snapshot], home: Path) -> Iterator[Mirror]:
+    """A mirror whose tiny model, and so its adapter, is for the groups lab and staff."""
+    tiny = snapshots[TINY_ID]
+    entry = tiny.entry.model_copy(update={"groups": ("lab", "staff")})
+    with serve([snapshots[DEMO_ID], replace(tiny, entry=entry)], home, allow_redirect=True) as running:
+        yield running
+
+
+RESTRICTED = [
+    f"{TINY_ID}/resolve/main/config.json",
+    f"{TINY_ID}/resolve/main/model.safetensors",
+    f"api/models/{TINY_ID}",
+    f"api/models/{TINY_ID}/tree/main",
+    f"{TINY_LORA_ID}/resolve/main/adapter_config.json",
+]
+
+
+@pytest.mark.parametrize("path", RESTRICTED)
+def test_a_model_for_a_group_is_not_there_without_a_ticket_of_the_group(theirs: Mirror, home: Path, path: str) -> None:
+    installation = Installation(home=home)
+    good = ticket(installation, ["lab"], time.time() + 60)
+    missing = theirs.get("api/models/edif/nothing-such")
+    for none in (
+        "",
+        ticket(installation, ["others"], time.time() + 60),
+        ticket(installation, ["lab"], time.time() - 1),
+        good[:-2] + ("a" if good[-2] != "a" else "b") + "/",
+        ticket(Installation(home=home / "another"), ["lab"], time.time() + 60),
+        "~/",
+        "~./",
+        "~%00/",
+    ):
+        refused = theirs.get(none + path)
+        assert (refused.status_code, refused.headers["X-Error-Code"]) == (404, "RepoNotFound"), (none, refused.text)
+        assert refused.text.replace(TINY_LORA_ID, "?").replace(TINY_ID, "?") == missing.text.replace(
+            "edif/nothing-such", "?"
+        ), "it tells no more than of a name that does not exist"
+    assert theirs.get(good + path).status_code == (400 if path.endswith(".safetensors") else 200)
+
+
+def test_what_is_for_everybody_needs_no_ticket_and_takes_any(theirs: Mirror, home: Path) -> None:
+    for any_ticket in ("", "~nonsense/", ticket(Installation(home=home), ["lab"], time.time() - 1)):
+        assert theirs.get(f"{any_ticket}{DEMO_ID}/resolve/main/config.json").status_code == 200
+
+
+def test_a_ticket_is_not_sent_on_to_the_hub(theirs: Mirror, home: Path) -> None:
+    mine = ticket(Installation(home=home), ["lab"], time.time() + 60)
+    sent_on = theirs.get(f"{mine}openai-community/gpt2/resolve/main/config.json")
+    assert sent_on.headers["Location"] == "https://huggingface.co/openai-community/gpt2/resolve/main/config.json"
+
+
+def test_a_stock_client_builds_the_model_of_its_group(theirs: Mirror, home: Path, tmp_path: Path) -> None:
+    (tmp_path / "texts.json").write_text(json.dumps(["Hello"]))
+    mine = Mirror(theirs.port, theirs.snapshots, prefix=ticket(Installation(home=home), ["staff"], time.time() + 600))
+    told = json.loads(mine.client(tmp_path, STOCK_CLIENT, TINY_ID, str(tmp_path / "texts.json")))
+    assert told["tokens"] == own_tokens(theirs.snapshots[TINY_ID].folder, ["Hello"])
+
+
+def ticket(installation: Installation, groups: list[str], ends_at: float) -> str:
+    """The step of the path with a ticket, and its slash."""
+    return endpoint(installation, groups, ends_at).removeprefix(f"{installation.mirror_url}/") + "/"

@@ -9,6 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
+from edif_protocol.mirror_ticket import endpoint
+
 FIRST, SECOND, THIRD = "edif/tiny-gpt2", "house/second", "house/third"
 
 
@@ -27,7 +29,8 @@ def running(new_installation: Callable[[str], Any]) -> Any:
 
 def wait_for_files(running: Any, id: str) -> None:
     """Return when the mirror has the model's files, which are made as soon as it is added."""
-    address = f"{running.installation.mirror_url}/{id}/resolve/main/config.json"
+    mirror = endpoint(running.installation, ["lab"], time.time() + 600)
+    address = f"{mirror}/{id}/resolve/main/config.json"
     for _ in range(240):
         if httpx.head(address).status_code == 200:
             return

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edif_backend.errors import CatalogueInvalid, ModelUnknown
-from edif_backend.models.catalogue import DEMO_ID, TINY_ID, Catalogue, write_default
+from edif_backend.models.catalogue import DEMO_ID, TINY_ID, Catalogue, ModelEntry, Replicas, write_default
 
 MINIMAL = '[models."owner/name"]\ntitle = "A model"\nsource = "hub"\n'
 
@@ -35,7 +35,7 @@ def test_writing_the_default_leaves_an_existing_file_alone(tmp_path: Path) -> No
 
 def test_an_entry_needs_little_and_has_defaults(tmp_path: Path) -> None:
     (entry,) = load(tmp_path, MINIMAL).entries
-    assert (entry.repo, entry.revision, entry.dtype, entry.replicas) == ("owner/name", "main", "float32", 1)
+    assert (entry.repo, entry.revision, entry.dtype, entry.replicas) == ("owner/name", "main", "float32", Replicas())
 
 
 @pytest.mark.parametrize("spelling", [DEMO_ID, DEMO_ID.upper(), "eDIF/SmolLM2-135M-Demo"])
@@ -58,6 +58,16 @@ def test_an_unknown_name_is_answered_with_near_ones_and_the_list(tmp_path: Path)
     assert "Did you mean" not in str(failure.value)
     assert str(failure.value).isprintable()
     assert str(failure.value).isascii()
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [("2", (2, 2)), ("{min = 1, max = 3}", (1, 3)), ("{min = 2}", (2, 2)), ("{max = 4}", (1, 4))],
+)
+def test_replicas_are_a_number_or_limits(tmp_path: Path, said: str, meant: tuple[int, int]) -> None:
+    (entry,) = load(tmp_path, MINIMAL + f"replicas = {said}\n").entries
+    assert (entry.replicas.min, entry.replicas.max) == meant
+    assert ModelEntry.model_validate(entry.model_dump(mode="json")) == entry
 
 
 def test_a_model_for_some_groups_is_open_to_their_members_and_named_to_nobody(tmp_path: Path) -> None:
@@ -93,6 +103,9 @@ def test_a_model_is_found_at_its_own_revision_at_main_and_at_none(tmp_path: Path
         ),
         (MINIMAL + "replica = 2\n", 'key "replica" is not known; did you mean "replicas"?'),
         (MINIMAL + "replicas = 0\n", 'key "replicas" is 0; allowed: greater than or equal to 1'),
+        (MINIMAL + "replicas = {min = 3, max = 2}\n", "with max no less than min"),
+        (MINIMAL + "replicas = {least = 3}\n", 'key "replicas.least" is not known'),
+        (MINIMAL + "replicas = true\n", 'key "replicas" is True'),
         (MINIMAL + 'pinned = "perhaps"\n', "key \"pinned\" is 'perhaps'; allowed: a valid boolean"),
         (MINIMAL + 'id = "x"\n', 'key "id" is not allowed'),
         (MINIMAL + 'revision = "../x"\n', "allowed: a branch, a tag or a commit"),

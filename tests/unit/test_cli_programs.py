@@ -58,7 +58,7 @@ def test_the_proxy_token_reaches_the_proxy_alone(installation: Installation) -> 
 
 
 def test_ray_is_given_no_dashboard_and_the_port_of_the_installation(installation: Installation) -> None:
-    command = ray_node.command(installation, 2, Path("/short/ray"))
+    command = ray_node.command(installation, 2, 10**9, Path("/short/ray"))
     options = dict(itertools.pairwise(command))
     assert options["--port"] == str(installation.ports["ray"])
     assert options["--include-dashboard"] == "false"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -65,7 +66,7 @@ def test_never_over_capacity_not_even_while_one_goes_and_another_comes(situation
 def test_each_load_is_whole_or_cut_between_layers_one_part_a_device(situation: Situation) -> None:
     _, needs, _ = situation
     for model, parts in decide(situation).loads.items():
-        need = next(need for need in needs if need.model == model)
+        need = next(need for need in needs if need.name == model)
         assert sum(part.size_bytes for part in parts) == need.size_bytes
         assert len({part.device for part in parts}) == len(parts)
         cuts = {sum(need.layers[:number]) for number in range(len(need.layers) + 1)} | {need.size_bytes}
@@ -77,27 +78,27 @@ def test_pinned_models_and_those_in_their_turn_stay(situation: Situation) -> Non
     evicts = set(decide(situation).evicts)
     for copy in situation[2]:
         if copy.pinned or copy.leaving or (copy.busy and NOW - copy.loaded_at < TURN_S):
-            assert copy.model not in evicts
+            assert copy.name not in evicts
 
 
 @given(situations())
 def test_nobody_goes_without_need(situation: Situation) -> None:
     # tried on whole loads and with nobody on the way out: then who finds room by best fit is known beforehand
     devices, needs, copies = situation
-    needs = [Need(need.model, need.size_bytes, need.since, need.pinned) for need in needs]
+    needs = [Need(need.name, need.size_bytes, need.since, need.pinned) for need in needs]
     copies = [copy for copy in copies if not copy.leaving]
     decided = plan(devices, needs, copies, NOW, TURN_S)
     taken = held(devices, [part for copy in copies for part in copy.parts])
     room = {device.name: device.capacity_bytes - taken[device.name] for device in devices}
-    for need in sorted(needs, key=lambda need: (not need.pinned, need.since, need.model)):
-        if need.model in decided.impossible:
+    for need in sorted(needs, key=lambda need: (not need.pinned, need.since, need.name)):
+        if need.name in decided.impossible:
             continue
         fitting = [(left, name) for name, left in room.items() if left >= need.size_bytes]
         if not fitting:
             return  # somebody may have to go
         room[min(fitting)[1]] -= need.size_bytes
     assert decided.evicts == ()
-    assert set(decided.loads) == {need.model for need in needs} - set(decided.impossible)
+    assert set(decided.loads) == {need.name for need in needs} - set(decided.impossible)
     if not needs:
         assert decided == Plan()
 
@@ -110,7 +111,7 @@ def test_a_need_is_loaded_or_impossible_or_waits_for_room(situation: Situation) 
     pinned = [part for copy in copies if copy.pinned and not copy.leaving for part in copy.parts]
     free = {d.name: d.capacity_bytes - held(devices, pinned)[d.name] for d in devices}
     for need in needs:
-        if need.model in decided.impossible and not any(other.pinned for other in needs):
+        if need.name in decided.impossible and not any(other.pinned for other in needs):
             assert need.size_bytes > max(free.values())
 
 
@@ -176,3 +177,46 @@ def test_two_models_larger_together_than_the_device_take_turns(turn_s: float) ->
     assert abs(served["a"] - served["b"]) <= turn_s + 10
     assert sum(served.values()) >= 1000 * turn_s / (turn_s + 10)
     assert 1000 / (turn_s + 10) <= changes <= 1000 / turn_s + 1
+
+
+@given(situations(), st.lists(st.booleans(), min_size=8, max_size=8))
+def test_spare_copies_take_room_that_is_free_and_send_nobody_away(situation: Situation, spare: list[bool]) -> None:
+    devices, needs, copies = situation
+    marked = [replace(need, spare=is_spare) for need, is_spare in zip(needs, spare, strict=False)]
+    decided = plan(devices, marked, copies, NOW, TURN_S)
+    without = plan(devices, [need for need in marked if not need.spare], copies, NOW, TURN_S)
+    assert decided.evicts == without.evicts
+    assert {name: parts for name, parts in decided.loads.items() if name in without.loads} == without.loads
+    assert decided.impossible == without.impossible
+    parts = [part for copy in copies for part in copy.parts]
+    parts += [part for load in decided.loads.values() for part in load]
+    assert all(held(devices, parts)[device.name] <= device.capacity_bytes for device in devices)
+
+
+@given(situations(), st.lists(st.integers(0, 100), min_size=4, max_size=4))
+def test_memory_that_others_have_taken_is_not_given_away_and_makes_nothing_impossible(
+    situation: Situation, lost: list[int]
+) -> None:
+    devices, needs, copies = situation
+    short = [replace(device, lost_bytes=taken) for device, taken in zip(devices, lost, strict=False)]
+    decided = plan(short, needs, copies, NOW, TURN_S)
+    before = held(devices, [part for copy in copies for part in copy.parts])
+    after = held(devices, [part for load in decided.loads.values() for part in load])
+    assert all(not after[d.name] or before[d.name] + after[d.name] <= d.capacity_bytes - d.lost_bytes for d in short)
+    if not any(need.pinned for need in needs):
+        assert decided.impossible == plan(devices, needs, copies, NOW, TURN_S).impossible
+
+
+def test_copies_of_a_model_are_apart_where_they_can_be_and_do_not_displace_each_other() -> None:
+    devices = [Device("a", 100), Device("b", 150)]
+    needs = [Need(f"x#{number}", 60, 0, model="x") for number in range(3)]
+    decided = plan(devices, needs, [], NOW, TURN_S)
+    assert decided.loads == {"x#0": (Part("a", 60),), "x#1": (Part("b", 60),), "x#2": (Part("b", 60),)}
+    there = [Copy("x#0", (Part("a", 60),), 0, 0, model="x")]
+    assert plan(devices[:1], needs[1:2], there, NOW, TURN_S) == Plan()
+
+
+def test_a_spare_copy_goes_before_the_only_one_of_another_model() -> None:
+    only = Copy("x#0", (Part("a", 50),), 0, 1, model="x")
+    spare = Copy("y#1", (Part("a", 50),), NOW, NOW, busy=True, model="y", spare=True)
+    assert plan([Device("a", 100)], [Need("z", 40, 0)], [only, spare], NOW, TURN_S).evicts == ("y#1",)

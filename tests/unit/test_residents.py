@@ -17,6 +17,8 @@ from edif_backend.jobs import Jobs, Submission, open_jobs
 from edif_backend.models.catalogue import ModelEntry
 from edif_backend.models.live import LiveCatalogue
 from edif_backend.models.orders import Order, Orders
+from edif_backend.replicas.fleet import Survivor
+from edif_backend.replicas.nodes import Node
 from edif_backend.settings import BackendSettings
 
 GB = 10**9
@@ -29,29 +31,38 @@ def table(id: str, *lines: str) -> str:
 class NamesOnly:
     """A fleet whose replicas are names; a model called ``broken`` cannot be loaded."""
 
-    def __init__(self) -> None:
-        self.there: set[str] = set()
+    def __init__(self, capacity_bytes: int) -> None:
+        self.copies: dict[str, str] = {}  #: and the nodes they are on
         self.starts: list[str] = []
-        self.left_by_another: list[str] = []
+        self.left_by_another: list[Survivor] = []
         self.deaths = 0  #: of the next processes that load something
+        self.nodes = (Node("n1", "one", capacity_bytes),)
+        self.free: int | None = None
 
-    def survivors(self, entries: tuple[ModelEntry, ...]) -> list[str]:
+    @property
+    def there(self) -> set[str]:
+        return {name.rpartition("#")[0] for name in self.copies}
+
+    async def survivors(self, entries: tuple[ModelEntry, ...]) -> list[Survivor]:
         return self.left_by_another
 
-    async def start(self, entry: ModelEntry) -> None:
+    async def start(self, entry: ModelEntry, number: int, node: str, *, alone: bool) -> None:
         self.starts.append(entry.id)
         if "broken" in entry.id:
             raise ModelUnusable("its weights are damaged.")
         if self.deaths:
             self.deaths -= 1
             raise ReplicaLost("The process that loads the model died; it is started again.")
-        self.there.add(entry.id)
+        self.copies[f"{entry.id}#{number}"] = node
 
-    def stop(self, model: str) -> None:
-        self.there.discard(model)
+    async def stop(self, copy: str) -> None:
+        self.copies.pop(copy, None)
 
-    def loaded(self, model: str) -> bool:
-        return model in self.there
+    def loaded(self, copy: str) -> bool:
+        return copy in self.copies
+
+    def free_bytes(self, node: str) -> int | None:
+        return self.free
 
 
 class House:
@@ -62,29 +73,28 @@ class House:
         self.path.write_text(text)
         self.now = 1000.0
         self.jobs: Jobs = open_jobs(folder / "jobs.sqlite", clock=lambda: self.now)
-        self.fleet = NamesOnly()
+        self.fleet = NamesOnly(capacity_bytes)
         self.orders = Orders(folder / "orders")
         self.waiting: dict[str, int] = {}
-        self.running: dict[str, int] = {}
         self._work: list[Coroutine[Any, Any, None]] = []
         self.residents = Residents(
             self.jobs,
             LiveCatalogue(self.path),
             self.fleet,  # type: ignore[arg-type]
-            BackendSettings(model_memory_bytes=capacity_bytes, model_turn_s=30),
+            BackendSettings(slots=2, model_turn_s=30, scale_up_s=5, scale_down_s=60),
             folder / "models",
             self.orders,
             spawn=self._work.append,
             turn=lambda: None,
         )
-        self.residents.start()
+        asyncio.run(self.residents.start())
 
     def turn(self) -> None:
         """A turn, and all that it starts, twice: the second one finds the room that the first has made."""
 
         async def all_of_it() -> None:
-            for _ in range(2):
-                self.residents.tend(self.waiting, self.running)
+            for _ in range(3):
+                self.residents.tend(self.waiting)
                 while self._work:
                     await self._work.pop(0)
 
@@ -134,7 +144,7 @@ def test_the_least_recently_used_goes_when_another_needs_the_room(house: Build) 
         home.waiting = {f"x/{id}": 1}
         home.turn()
         home.now += 1
-    home.residents.used("x/a")
+    home.residents.leave(home.residents.seat("x/a"))
     home.waiting = {"x/c": 1}
     home.turn()
     assert home.fleet.there == {"x/a", "x/c"}
@@ -145,14 +155,16 @@ def test_a_model_that_runs_jobs_gets_no_more_of_them_and_then_goes(house: Build)
     home = house(table("a") + table("b", "pinned = true") + table("c"))
     home.waiting = {"x/a": 1}
     home.turn()
-    home.running, home.waiting = {"x/a": 1}, {"x/a": 5, "x/c": 1}
+    copy = home.residents.seat("x/a")
+    home.waiting = {"x/a": 5, "x/c": 1}
     home.turn()
     assert home.residents.serving("x/a"), "its turn has just begun"
     home.now += 31
     home.turn()
     assert not home.residents.serving("x/a")
     assert home.fleet.there == {"x/a", "x/b"}
-    home.running = {}
+    home.residents.leave(copy)
+    home.waiting = {"x/c": 1}
     home.turn()
     assert home.fleet.there == {"x/b", "x/c"}
 
@@ -162,7 +174,8 @@ def test_who_waits_for_memory_is_told_who_holds_it(house: Build) -> None:
     home.waiting = {"x/a": 1}
     home.turn()
     id = home.jobs.submit(Submission("job", "ada", "", "x/c", "", False, {}, 0)).id
-    home.running, home.waiting = {"x/a": 1}, {"x/a": 5, "x/c": 1}
+    home.residents.seat("x/a")
+    home.waiting = {"x/a": 5, "x/c": 1}
     home.turn()
     found = home.jobs.job(id)
     assert found
@@ -222,8 +235,8 @@ def test_orders_load_and_evict_but_not_what_is_pinned(house: Build) -> None:
 
 def test_replicas_of_an_earlier_dispatcher_are_counted(house: Build) -> None:
     home = house(table("a") + table("b"))
-    home.fleet.left_by_another = ["x/b"]
-    home.residents.start()
+    home.fleet.left_by_another = [Survivor("x/b#0", "x/b", "n1", frozenset())]
+    asyncio.run(home.residents.start())
     home.turn()
     assert home.residents.serving("x/b")
     assert not home.residents.serving("x/a")
@@ -247,6 +260,63 @@ def test_a_model_ordered_by_nobodys_job_is_loaded_again_when_its_process_dies_bu
 def test_a_lost_replica_holds_nothing_any_more(house: Build) -> None:
     home = house(table("a", "pinned = true"))
     home.turn()
-    home.fleet.there.clear()
+    home.fleet.copies.clear()
     home.turn()
     assert home.fleet.starts == ["x/a", "x/a"]
+
+
+def test_copies_come_up_to_the_maximum_while_jobs_wait_and_go_when_idle(house: Build) -> None:
+    home = house(table("a", "replicas = {min = 1, max = 3}"), capacity_bytes=5 * GB)
+    home.waiting = {"x/a": 9}
+    home.turn()
+    seats = [home.residents.seat("x/a") for _ in range(2)]
+    home.turn()
+    assert set(home.fleet.copies) == {"x/a#0"}
+    for count in (2, 3, 3):
+        home.now += 6
+        home.turn()
+        assert len(home.fleet.copies) == count
+        seats += [home.residents.seat("x/a") for _ in range(home.residents.free_slots("x/a"))]
+        home.turn()
+    assert sorted(seats) == sorted([f"x/a#{number}" for number in range(3)] * 2), "as many on each"
+    home.waiting = {}
+    for copy in seats:
+        home.residents.leave(copy)
+    home.now += 59
+    home.turn()
+    assert len(home.fleet.copies) == 3
+    home.now += 2
+    home.turn()
+    assert set(home.fleet.copies) == {"x/a#0"}
+    assert home.state("a") == ("RUNNING", "")
+
+
+def test_copies_are_on_different_machines_and_come_up_elsewhere_when_one_is_lost(house: Build) -> None:
+    home = house(table("a", "replicas = 2", "pinned = true"))
+    home.fleet.nodes = (Node("n1", "one", GB), Node("n2", "two", GB), Node("n3", "three", GB // 4))
+    home.turn()
+    assert set(home.fleet.copies.values()) == {"n1", "n2"}
+    home.fleet.nodes = home.fleet.nodes[1:]
+    home.fleet.copies = {copy: node for copy, node in home.fleet.copies.items() if node != "n1"}
+    home.turn()
+    assert list(home.fleet.copies.values()) == ["n2", "n2"]
+
+
+def test_a_load_waits_for_memory_that_something_else_has_taken_and_idle_models_go_for_it(house: Build) -> None:
+    home = house(table("a") + table("b"))
+    home.waiting = {"x/a": 1}
+    home.turn()
+    home.fleet.free, home.waiting = GB // 4, {"x/b": 1}
+    id = home.jobs.submit(Submission("job", "ada", "", "x/b", "", False, {}, 0)).id
+    home.turn()
+    found = home.jobs.job(id)
+    assert found
+    assert "x/b needs 0.50 GB, and 0.2 GB are free on the machine" in found.description
+    assert found.description == home.state("b")[1]
+    assert home.fleet.there == {"x/a"}
+    home.now += 11
+    home.turn()
+    assert home.fleet.there == set(), "it made room, and there is still too little"
+    home.fleet.free = GB
+    home.turn()
+    assert home.fleet.there == {"x/b"}

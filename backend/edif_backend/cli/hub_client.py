@@ -43,6 +43,11 @@ class HubClient:
         """The names of all users."""
         return [user["name"] for user in self._ask("GET", "/users")]
 
+    def groups(self, user: str) -> list[str]:
+        """The groups that ``user`` is in."""
+        found: list[str] = self._ask("GET", f"/users/{quote(user, safe='')}")["groups"]
+        return found
+
     def keys(self, user: str) -> list[dict[str, Any]]:
         """The keys of ``user`` that may trace; other tokens of theirs are none of our business."""
         answer = self._ask("GET", f"/users/{quote(user, safe='')}/tokens", allowed=(200, 404))

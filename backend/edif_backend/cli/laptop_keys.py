@@ -10,6 +10,7 @@ import getpass
 import re
 import shlex
 import socket
+import time
 from typing import Annotated, Any
 
 import typer
@@ -18,6 +19,7 @@ from edif_backend.cli.console import AsJson, say, show_json, show_table
 from edif_backend.cli.hub_client import HubClient
 from edif_backend.cli.located import find_installation
 from edif_backend.errors import SetupFailed
+from edif_protocol.mirror_ticket import endpoint
 
 app = typer.Typer(help="Keys for Python outside the browser.", no_args_is_help=True)
 
@@ -110,12 +112,14 @@ def revoke(id: Annotated[str, typer.Argument(help="Id from `edif key list`.")]) 
 def env(user: User = None, expires: Expires = "7d", as_json: AsJson = False) -> None:
     """Print the line that lets any Python on this machine trace here: eval "$(./edif env)"."""
     installation = find_installation()
+    name, seconds = user_name(user), lifetime_s(expires)
     with HubClient(installation) as hub:
-        made = hub.make_key(user_name(user), lifetime_s(expires), f"edif env on {socket.gethostname()}")
+        made = hub.make_key(name, seconds, f"edif env on {socket.gethostname()}")
+        groups = hub.groups(name)
     values: dict[str, Any] = {
         "NDIF_HOST": installation.url("gateway"),
         "NDIF_API_KEY": made["token"],
-        "HF_ENDPOINT": installation.mirror_url,
+        "HF_ENDPOINT": endpoint(installation, groups, time.time() + seconds),
     }
     if as_json:
         show_json(values)

@@ -14,19 +14,22 @@ from pathlib import Path
 
 from edif_backend.cli.located import make_short_dir
 from edif_backend.cli.processes import RAY_ROLES, end_members
+from edif_backend.models.memory import host_bytes
 from edif_backend.settings import MIB, BackendSettings
 from edif_protocol.installation import Installation
 
 _OBJECT_STORE_BYTES = 128 * MIB
 
 
-def command(installation: Installation, slots: int, temporary: Path) -> list[str]:
+def command(installation: Installation, slots: int, memory_bytes: int, temporary: Path) -> list[str]:
     """``ray start`` for this installation; ``temporary`` must have a short path (sockets are made below it)."""
     return [
         *(str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--disable-usage-stats"),
         *("--node-ip-address", installation.host, "--port", str(installation.ports["ray"])),
         *("--include-dashboard", "false", "--include-log-monitor", "false"),
         *("--object-store-memory", str(_OBJECT_STORE_BYTES), "--num-cpus", str(slots)),
+        # What models may take here: the dispatcher places them by each node's memory.
+        *("--memory", str(memory_bytes)),
         *("--temp-dir", str(temporary), "--log-style", "record", "--log-color", "false"),
     ]
 
@@ -40,7 +43,8 @@ def main() -> None:
         end_members(installation, RAY_ROLES | {"dispatcher"})
         shutil.rmtree(temporary)
     temporary.mkdir()
-    arguments = command(installation, BackendSettings().slots, temporary)
+    settings = BackendSettings()
+    arguments = command(installation, settings.slots, settings.model_memory_bytes or host_bytes(), temporary)
     os.execv(arguments[0], arguments)  # noqa: S606 (there is no shell to be injected into)
 
 

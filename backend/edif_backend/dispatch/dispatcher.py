@@ -63,7 +63,7 @@ class Dispatcher:
         self._catalogue = catalogue
         self._standing = Standing(jobs, policy)
         self._telling = Telling(jobs, self._standing)
-        self._running: dict[tuple[str, int], tuple[Job, float]] = {}  # by id and attempt, with its begin
+        self._running: dict[tuple[str, int], tuple[Job, float, str]] = {}  # by id and attempt: begin and copy
         self._shares: dict[str, FairShare] = defaultdict(FairShare)
         self._waiting: Mapping[str, Mapping[str, int]] = {}  # number of jobs by model and user, as of the last turn
         self._tasks: set[asyncio.Task[None]] = set()
@@ -77,10 +77,12 @@ class Dispatcher:
         Raises:
             ConnectionError: the Ray cluster is gone.
         """
-        self._residents.start()
-        entries = {entry.id: entry for entry in self._catalogue.entries}
+        self._fleet.watch(self._turn)
+        places = await self._residents.start()
         for job in self._jobs.claims_of(self._name):
-            self._start(job, self._fleet.rejoin(entries.get(job.model), self._call(job)), taken_over=True)
+            copy = places.get((job.id, job.attempt), "")
+            self._residents.sit(copy)
+            self._start(job, copy, self._fleet.rejoin(copy, self._call(job)), taken_over=True)
         self._spawn(self._tell_often())
         try:
             while True:
@@ -112,26 +114,26 @@ class Dispatcher:
         if self._stopped:  # what still goes on beside the loop must claim nothing more
             return
         waiting = self._waiting = self._jobs.waiting()
-        running, of_user = self._counts()
-        self._residents.tend({model: sum(users.values()) for model, users in waiting.items()}, running)
+        of_user = self._of_user()
+        self._residents.tend({model: sum(users.values()) for model, users in waiting.items()})
         self._standing.look({user for users in waiting.values() for user in users})
         turns: dict[str, list[str]] = {}
         for model, users in waiting.items():
             if self._residents.serving(model):
                 turns[model] = self._shares[model].choose(
                     users,
-                    self._settings.slots - running[model],
+                    self._residents.free_slots(model),
                     self._standing.weight,
                     lambda user: self._standing.most(user) - of_user[user],
                 )
                 of_user.update(turns[model])
         for job in self._jobs.claim(self._name, turns, self._settings.lease_s):
-            self._start(job, self._fleet.run(job.model, self._call(job)))
+            copy = self._residents.seat(job.model)
+            self._start(job, copy, self._fleet.run(copy, self._call(job)))
 
-    def _counts(self) -> tuple[Counter[str], Counter[str]]:
-        """Number of running jobs by model, and by user over all models."""
-        jobs = [job for job, _ in self._running.values()]
-        return Counter(job.model for job in jobs), Counter(job.user for job in jobs)
+    def _of_user(self) -> Counter[str]:
+        """Number of running jobs by user, over all models."""
+        return Counter(job.user for job, _, _ in self._running.values())
 
     # -- those who wait -------------------------------------------------------
 
@@ -152,12 +154,12 @@ class Dispatcher:
 
     def _scene(self, model: str) -> Scene:
         now, running = time.monotonic(), defaultdict[str, list[float]](list)
-        for job, began in self._running.values():
+        for job, began, _ in self._running.values():
             if job.model == model:
                 running[job.user].append(now - began)
         load_s = None if self._residents.serving(model) else self._residents.serves_in_s(model)
         share = self._shares[model].copy({*self._waiting.get(model, ()), *running})
-        return Scene(share, self._settings.slots, running, load_s, self._counts()[1])
+        return Scene(share, self._residents.slots(model) or self._settings.slots, running, load_s, self._of_user())
 
     # -- jobs -----------------------------------------------------------------
 
@@ -174,23 +176,22 @@ class Dispatcher:
             keep_bytes=self._standing.keep_bytes(job.user),
         )
 
-    def _start(self, job: Job, work: Coroutine[Any, Any, Outcome], *, taken_over: bool = False) -> None:
-        self._running[job.id, job.attempt] = (job, time.monotonic())
-        self._residents.used(job.model)
-        self._spawn(self._run(job, work, taken_over))
+    def _start(self, job: Job, copy: str, work: Coroutine[Any, Any, Outcome], *, taken_over: bool = False) -> None:
+        self._running[job.id, job.attempt] = (job, time.monotonic(), copy)
+        self._spawn(self._run(job, copy, work, taken_over))
 
-    async def _run(self, job: Job, work: Coroutine[Any, Any, Outcome], taken_over: bool) -> None:
+    async def _run(self, job: Job, copy: str, work: Coroutine[Any, Any, Outcome], taken_over: bool) -> None:
         lost = False
         try:
             outcome = await work
         except ReplicaLost as error:
             if not taken_over:
-                self._jobs.deploy(job.model, "DEPLOYING", str(error), 0)
+                self._residents.lost(copy, str(error))
             outcome = Outcome(error.code, str(error), requeue=True)
             lost = True
         finally:
-            _, began = self._running.pop((job.id, job.attempt))
-            self._residents.used(job.model)
+            _, began, _ = self._running.pop((job.id, job.attempt))
+            self._residents.leave(copy)
         # The replica's own figure counts where this dispatcher came later than the job.
         device_s = max(time.monotonic() - began, outcome.seconds.get("replica", 0.0))
         if lost:  # that was the fabric's, so nobody pays for it
@@ -206,9 +207,9 @@ class Dispatcher:
         if not self._running:
             return
         held = self._jobs.held(self._name)
-        for claim, (job, _) in self._running.items():
+        for claim, (_, _, copy) in self._running.items():
             if claim not in held:
-                self._spawn(self._fleet.stop_job(job.model, *claim))
+                self._spawn(self._fleet.stop_job(copy, *claim))
 
     def _write_down(self, job: Job, outcome: Outcome, device_s: float, *, excused: bool) -> None:
         end = (job.id, self._name, job.attempt)

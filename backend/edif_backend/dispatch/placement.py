@@ -6,6 +6,8 @@ arguments, so its promises are properties that tests can try on thousands of sit
 - no device ever holds more than its capacity, not even while one model goes and another comes: a load starts only in
   room that is free now, and the room of a copy that is leaving is free when it has left;
 - pinned models stay; of the others the least recently used goes first, and none goes without need;
+- copies beyond what a model must have take only room that nobody waits for, and are the first to go;
+- copies of one model are on different devices where they can be, and never make room for one another;
 - a model that was just loaded and has work keeps its place for a turn, so that two models which do not fit together
   take turns instead of throwing each other out job by job;
 - a model that can never fit is named with its need, and stands in nobody's way.
@@ -13,16 +15,19 @@ arguments, so its promises are properties that tests can try on thousands of sit
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Somewhere models can be: a GPU, or the host's memory."""
+    """Somewhere models can be: the memory of a machine, or a GPU."""
 
     name: str
     capacity_bytes: int
+    lost_bytes: int = 0  #: of that, what something else than models has taken for now
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,35 +40,42 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """A model that should be loaded and is not.
+    """A copy of a model that should be loaded and is not.
 
     ``layers`` are the sizes of the pieces it can be cut into, in the order of the forward pass, ``size_bytes`` in all;
     without them it goes onto one device or none.
     """
 
-    model: str
+    name: str
     size_bytes: int
     since: float  #: since when it is wanted; who waits longest is served first
     pinned: bool = False
     layers: tuple[int, ...] = ()
+    model: str = ""  #: whose copy it is; empty: it is the only one
+    spare: bool = False  #: more than the model must have
 
 
 @dataclass(frozen=True, slots=True)
 class Copy:
     """A loaded copy of a model."""
 
-    model: str
+    name: str
     parts: tuple[Part, ...]
     loaded_at: float
     used_at: float
     pinned: bool = False
     busy: bool = False  #: it runs jobs, or jobs wait for it
     leaving: bool = False  #: it was told to go and gets no more jobs; what it holds is not free yet
+    model: str = ""  #: whose copy it is; empty: it is the only one
+    spare: bool = False  #: more than the model must have
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do now.  A model that is in none of these waits for room that others are leaving, or for its turn."""
+    """What to do now, by the names of copies.
+
+    One that is in none of these waits for room that others are leaving, or for its turn.
+    """
 
     loads: dict[str, tuple[Part, ...]] = field(default_factory=dict)
     evicts: tuple[str, ...] = ()
@@ -73,23 +85,29 @@ class Plan:
 def plan(devices: Sequence[Device], needs: Iterable[Need], copies: Sequence[Copy], now: float, turn_s: float) -> Plan:
     """What to load and what to evict; pinned needs first, then whoever waits longest.
 
-    A copy that was loaded less than ``turn_s`` seconds ago and has work is left alone.
+    A copy that was loaded less than ``turn_s`` seconds ago and has work is left alone, unless it is a spare one.
     """
     free = _free(devices, copies)
     staying = [copy for copy in copies if not copy.leaving]
     # The room that will be there once those on their way out have gone; whoever comes first in line counts on it.
     coming = _free(devices, staying)
-    without_others = _free(devices, [copy for copy in staying if copy.pinned])
+    # What others than models have taken comes back one day.
+    whole = [Device(device.name, device.capacity_bytes) for device in devices]
+    without_others = _free(whole, [copy for copy in staying if copy.pinned])
     evictable = sorted(
-        (copy for copy in staying if not copy.pinned and not (copy.busy and now - copy.loaded_at < turn_s)),
-        key=lambda copy: (copy.used_at, copy.loaded_at, copy.model),
+        (copy for copy in staying if not copy.pinned and not (_in_turn(copy, now, turn_s))),
+        key=lambda copy: (not copy.spare, copy.used_at, copy.loaded_at, copy.name),
     )
+    beside = _beside(copies)
     loads: dict[str, tuple[Part, ...]] = {}
     evicts: list[str] = []
     impossible: dict[str, int] = {}
-    for need in sorted(needs, key=lambda need: (not need.pinned, need.since, need.model)):
+    for need in sorted(needs, key=lambda need: (need.spare, not need.pinned, need.since, need.name)):
+        others = beside[need.model or need.name]
         if _fit(need, without_others) is None:
-            impossible[need.model] = (
+            if need.spare:
+                continue
+            impossible[need.name] = (
                 sum(without_others.values()) if need.layers else max(without_others.values(), default=0)
             )
             continue
@@ -97,28 +115,49 @@ def plan(devices: Sequence[Device], needs: Iterable[Need], copies: Sequence[Copy
         if gone is None:
             continue  # those in the way have their turn
         for copy in gone:
-            evicts.append(copy.model)
+            evicts.append(copy.name)
             evictable.remove(copy)
             _give_back(coming, copy)
-        parts = _fit(need, free) if not gone else None
-        promised = parts or _fit(need, coming)
+        parts = _fit(need, _both(free, coming), others) if not gone else None
+        if parts is None and need.spare:
+            continue
+        promised = parts or _fit(need, coming, others)
         assert promised is not None
         if parts is not None:
-            loads[need.model] = parts
+            loads[need.name] = parts
             _take(free, parts)
         else:
             _reserve(free, promised)
         _take(coming, promised)
+        others.update(part.device for part in promised)
         if need.pinned:
             _take(without_others, promised)
     return Plan(loads, tuple(evicts), impossible)
+
+
+def _in_turn(copy: Copy, now: float, turn_s: float) -> bool:
+    return copy.busy and not copy.spare and now - copy.loaded_at < turn_s
+
+
+def _beside(copies: Iterable[Copy]) -> defaultdict[str, set[str]]:
+    """The devices on which each model is."""
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for copy in copies:
+        found[copy.model or copy.name].update(part.device for part in copy.parts)
+    return found
+
+
+def _both(free: Mapping[str, int], coming: Mapping[str, int]) -> dict[str, int]:
+    """Room that is free and was promised to nobody."""
+    return {device: min(left, coming[device]) for device, left in free.items()}
 
 
 def _least_evictions(need: Need, coming: Mapping[str, int], evictable: Sequence[Copy]) -> list[Copy] | None:
     """Whom to send away for ``need``, least recently used first; None if even that makes too little room."""
     room = dict(coming)
     gone: list[Copy] = []
-    candidates = iter(evictable)
+    model = need.model or need.name
+    candidates = iter([] if need.spare else [copy for copy in evictable if (copy.model or copy.name) != model])
     while _fit(need, room) is None:
         copy = next(candidates, None)
         if copy is None:
@@ -134,11 +173,14 @@ def _least_evictions(need: Need, coming: Mapping[str, int], evictable: Sequence[
     return gone
 
 
-def _fit(need: Need, room: Mapping[str, int]) -> tuple[Part, ...] | None:
-    """Where ``need`` goes: the fullest device that can hold it, else layer by layer over the emptiest ones."""
-    whole = [(left, device) for device, left in room.items() if left >= need.size_bytes]
+def _fit(need: Need, room: Mapping[str, int], others: AbstractSet[str] = frozenset()) -> tuple[Part, ...] | None:
+    """Where ``need`` goes: the fullest device that can hold it, else layer by layer over the emptiest ones.
+
+    A device that is not among ``others``, where copies of its model are, comes first.
+    """
+    whole = [(device in others, left, device) for device, left in room.items() if left >= need.size_bytes]
     if whole:
-        return (Part(min(whole)[1], need.size_bytes),)
+        return (Part(min(whole)[2], need.size_bytes),)
     if not need.layers:
         return None
     parts: list[Part] = []
@@ -153,7 +195,7 @@ def _fit(need: Need, room: Mapping[str, int]) -> tuple[Part, ...] | None:
 
 
 def _free(devices: Sequence[Device], copies: Iterable[Copy]) -> dict[str, int]:
-    room = {device.name: device.capacity_bytes for device in devices}
+    room = {device.name: device.capacity_bytes - device.lost_bytes for device in devices}
     for copy in copies:
         _take(room, copy.parts)
     return room

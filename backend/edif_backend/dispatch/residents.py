@@ -7,25 +7,28 @@ the waiting jobs, asks :mod:`~edif_backend.dispatch.placement` what goes where, 
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import structlog
 
-from edif_backend.dispatch.placement import Copy, Device, Need, Part, plan
+from edif_backend.dispatch.copies import Copies, Resident, loads_alike
+from edif_backend.dispatch.fetching import Fetching
+from edif_backend.dispatch.placement import Device, Need, Part, plan
+from edif_backend.dispatch.reasons import too_large, too_little_free, who_holds
+from edif_backend.dispatch.scaling import missing, surplus, wants_spare
 from edif_backend.errors import ModelUnusable, ReplicaLost, SetupFailed
 from edif_backend.jobs import Jobs
 from edif_backend.models.catalogue import ModelEntry
 from edif_backend.models.experience import experience_with
 from edif_backend.models.live import LiveCatalogue
-from edif_backend.models.memory import host_bytes, replica_bytes
+from edif_backend.models.memory import replica_bytes
 from edif_backend.models.orders import Orders
 from edif_backend.models.snapshots import complete, folder_of
-from edif_backend.replicas.fleet import Fleet
+from edif_backend.replicas.fleet import Fleet, Survivor, copy_name
 from edif_backend.settings import BackendSettings
 from edif_protocol.wire import State
 
@@ -40,25 +43,14 @@ _USUAL_LOAD_S = 20.0
 #: How often a model is loaded whose process dies on the way, and how long to wait in between.
 _LOADS, _LOAD_AGAIN_S = 3, 1.0
 
-_HOST = "host"
+#: How long a load is put off for want of free memory before idle models go for it.
+_SHORT_S = 10.0
 
 Spawn = Callable[[Coroutine[Any, Any, None]], object]
 
 
-@dataclass(slots=True)
-class _Resident:
-    """A model that holds memory."""
-
-    entry: ModelEntry
-    parts: tuple[Part, ...]
-    loaded_at: float
-    used_at: float
-    loading: bool = True
-    leaving: str = ""  #: why it goes, or nothing
-
-
-class Residents:
-    """Which models are loaded; all changes of that are made here.
+class Residents(Copies):
+    """Which models are loaded, in how many copies; all changes of that are made here.
 
     Args:
         spawn: starts work beside the dispatcher's loop.
@@ -76,72 +68,106 @@ class Residents:
         spawn: Spawn,
         turn: Callable[[], None],
     ) -> None:
+        super().__init__(fleet, settings.slots, jobs.now)
         self._jobs = jobs
         self._catalogue = catalogue
-        self._fleet = fleet
         self._settings = settings
         self._models_dir = models_dir
         self._orders = orders
         self._spawn = spawn
         self._turn = turn
-        self._devices = [Device(_HOST, settings.model_memory_bytes or host_bytes())]
-        self._residents: dict[str, _Resident] = {}
-        self._preparing: set[str] = set()
+        self._fetching = Fetching(
+            spawn, lambda entry, text: self._tell(entry, State.PROVISIONING, text), self._fetch_ended
+        )
+        self._nodes: tuple[str, ...] = ()
         self._fetched: set[str] = set()
         self._wanted_since: dict[str, float] = {}
+        self._short_since: dict[str, float] = {}
         self._ordered: set[str] = set()
         self._failed_at: dict[str, float] = {}
         self._losses: Counter[str] = Counter()
         self._load_s: dict[str, float] = {}
 
-    def start(self) -> None:
-        """Forget what an earlier dispatcher said; the replicas it has left are found again."""
-        self._ordered.update(self._fleet.survivors(self._catalogue.entries))
+    async def start(self) -> dict[tuple[str, int], str]:
+        """Take over the replicas that an earlier dispatcher has left; on which copy each job is that they know."""
         for entry in self._catalogue.entries:
             self._jobs.deploy(entry.id, "NOT_STARTED", "", 0)
-
-    def serving(self, model: str) -> bool:
-        """Whether jobs for ``model`` can be sent now."""
-        resident = self._residents.get(model)
-        return bool(resident and not resident.loading and not resident.leaving and self._fleet.loaded(model))
+        survivors = await self._fleet.survivors(self._catalogue.entries)
+        for found in survivors:
+            self._take_over(found)
+        return {job: found.copy for found in survivors for job in found.jobs}
 
     def serves_in_s(self, model: str) -> float:
         """In how many seconds ``model`` is expected to be loaded, by the last time that it was; a guess at first."""
         usual_s = self._load_s.get(model, _USUAL_LOAD_S)
-        resident = self._residents.get(model)
-        if resident is None or not resident.loading:
-            return usual_s
-        return max(usual_s - (self._jobs.now() - resident.loaded_at), 1.0)
+        began = [found.loaded_at for found in self._of(model) if found.loading]
+        return max(usual_s - (self._jobs.now() - min(began)), 1.0) if began else usual_s
 
-    def used(self, model: str) -> None:
-        """A job of ``model`` starts or ends."""
-        if resident := self._residents.get(model):
-            resident.used_at = self._jobs.now()
+    # -- the turn -------------------------------------------------------------
 
-    def tend(self, waiting: Mapping[str, int], running: Mapping[str, int]) -> None:
+    def tend(self, waiting: Mapping[str, int]) -> None:
         """Load what is wanted, let go what has to."""
         self._follow_catalogue()
+        self._follow_nodes()
         self._take_orders()
         for model in waiting.keys() - self._entries.keys():
             self._jobs.refuse_waiting(model, f"The model {model} is not served any more.", {"code": "model-unknown"})
         self._forget_lost()
-        self._end_leaving(running)
-        needs = self._needs(waiting)
-        copies = [self._copy(resident, waiting, running) for resident in self._residents.values()]
-        decided = plan(self._devices, needs, copies, self._jobs.now(), self._settings.model_turn_s)
-        for model in decided.evicts:
-            self._residents[model].leaving = "Another model needs its memory."
-        for model, most in decided.impossible.items():
-            size = next(need.size_bytes for need in needs if need.model == model)
-            self._refuse(model, _too_large(size, most, self._devices[0].capacity_bytes))
-        for model, parts in decided.loads.items():
-            self._load(self._entries[model], parts)
-        for need in needs:
-            if need.model not in decided.loads and need.model not in decided.impossible:
-                self._jobs.deploying(need.model, State.PROVISIONING, _who_holds(copies))
+        self._press(waiting)
+        self._let_go_idle()
+        self._end_leaving()
+        devices = self._devices()
+        if devices:  # until the cluster has said what there is, nothing is impossible
+            self._follow_plan(devices, waiting)
         self._fetch_missing()
-        if decided.evicts and self._end_leaving(running):
-            asyncio.get_running_loop().call_soon(self._turn)  # what waited for their memory has it now
+
+    def _follow_plan(self, devices: list[Device], waiting: Mapping[str, int]) -> None:
+        needs = self._needs(waiting)
+        copies = [self._copy(resident, waiting) for resident in self._residents.values()]
+        decided = plan(devices, needs.values(), copies, self._jobs.now(), self._settings.model_turn_s)
+        for name in decided.evicts:
+            self._residents[name].leaving = "Another model needs its memory."
+        for name, most in decided.impossible.items():
+            if not self.serving(needs[name].model):
+                self._refuse(needs[name].model, too_large(needs[name].size_bytes, most, devices))
+        for name, parts in decided.loads.items():
+            if not self._too_little_free(needs[name], parts):
+                self._load(self._entries[needs[name].model], int(name.rpartition("#")[2]), parts)
+        for name, need in needs.items():
+            if not (name in decided.loads or name in decided.impossible or self._of(need.model)):
+                self._jobs.deploying(need.model, State.PROVISIONING, who_holds(copies))
+        self._end_leaving()
+
+    def _devices(self) -> list[Device]:
+        """The nodes; with what is really free there where a load has waited for that long enough."""
+        devices = [Device(node.id, node.memory_bytes) for node in self._fleet.nodes]
+        return [
+            replace(device, lost_bytes=self._lost_bytes(device))
+            if self._jobs.now() - self._short_since.get(device.name, float("inf")) >= _SHORT_S
+            else device
+            for device in devices
+        ]
+
+    def _lost_bytes(self, device: Device) -> int:
+        free = self._fleet.free_bytes(device.name)
+        settled = self._held(device.name, loading=False)
+        return 0 if free is None else max(device.capacity_bytes - settled - free, 0)
+
+    def _too_little_free(self, need: Need, parts: Iterable[Part]) -> bool:
+        """Whether a load has to wait because memory is not there that should be; who waits and the operator hear it."""
+        for part in parts:
+            free = self._fleet.free_bytes(part.device)
+            if free is None or free - self._held(part.device, loading=True) >= part.size_bytes:
+                self._short_since.pop(part.device, None)
+                continue
+            if part.device not in self._short_since:
+                log.warning("too little memory is free", copy=need.name, needed=part.size_bytes, free=free)
+            self._short_since.setdefault(part.device, self._jobs.now())
+            if not self._of(need.model):
+                said = too_little_free(need.model, part.size_bytes, free)
+                self._tell(self._entries[need.model], State.PROVISIONING, said)
+            return True
+        return False
 
     @property
     def _entries(self) -> dict[str, ModelEntry]:
@@ -156,214 +182,217 @@ class Residents:
         known = self._jobs.deployments()
         for id in entries.keys() - known.keys():
             self._jobs.deploy(id, "NOT_STARTED", "", 0)
-        for id, resident in self._residents.items():
-            entry = entries.get(id)
+        for resident in self._residents.values():
+            entry = entries.get(resident.entry.id)
             if entry is None:
                 resident.leaving = "It is not in models.toml any more."
-            elif _loads_alike(entry, resident.entry):
+            elif loads_alike(entry, resident.entry):
                 resident.entry = entry
             else:
                 resident.leaving = "It was changed in models.toml and is loaded anew."
         self._fetched.clear()
         self._failed_at.clear()  # what was wrong may be mended now
 
+    def _follow_nodes(self) -> None:
+        nodes = tuple(node.id for node in self._fleet.nodes)
+        if set(nodes) - set(self._nodes):
+            self._failed_at.clear()  # what fitted nowhere may fit now
+        self._nodes = nodes
+
     def _take_orders(self) -> None:
         for order in self._orders.take():
             log.info("order", act=order.act, model=order.model)
-            resident = self._residents.get(order.model)
+            copies = self._of(order.model)
             if order.model not in self._entries:
                 continue
-            if order.act == "deploy" and resident is None:
+            if order.act == "deploy" and not copies:
                 self._ordered.add(order.model)
                 self._failed_at.pop(order.model, None)
                 self._jobs.deploy(order.model, "DEPLOYING", "Ordered.", 0)
-            elif order.act == "deploy" and self.serving(order.model):
-                self._jobs.deploy(order.model, "RUNNING", "", 1)
-            elif order.act == "evict" and resident is None:
+            elif order.act == "deploy":
+                self._note(order.model)
+            elif not copies:
                 self._ordered.discard(order.model)
                 self._jobs.deploy(order.model, "NOT_STARTED", "", 0)
-            elif order.act == "evict" and resident and not resident.entry.pinned:
-                resident.leaving = "Evicted on the operator's word."
-                self._jobs.deploy(order.model, "RUNNING", "It goes when its running jobs have ended.", 1)
+            elif not copies[0].entry.pinned:
+                for resident in copies:
+                    resident.leaving = "Evicted on the operator's word."
+                count = len(self._serving(order.model))
+                self._jobs.deploy(order.model, "RUNNING", "It goes when its running jobs have ended.", count)
 
-    def _needs(self, waiting: Mapping[str, int]) -> list[Need]:
-        """What is wanted, not there, and on disk; what is not on disk yet is fetched."""
+    def _let_go_idle(self) -> None:
+        for entry in self._catalogue.entries:
+            staying = sorted((r for r in self._of(entry.id) if not r.leaving), key=lambda found: found.number)
+            if len(staying) <= entry.replicas.min:
+                continue
+            for place in surplus(self._crew(entry, wanted=True), self._jobs.now(), self._settings.scale_down_s):
+                staying[place].leaving = "Fewer copies are needed."
+
+    def _needs(self, waiting: Mapping[str, int]) -> dict[str, Need]:
+        """What is wanted, not there, and on disk, by name of the copy; what is not on disk yet is fetched."""
         now = self._jobs.now()
-        needs = []
+        needs = {}
         for id, entry in self._entries.items():
             resting = now - self._failed_at.get(id, 0.0) < _RETRY_S and id not in waiting
             wanted = (id in waiting or id in self._ordered or entry.pinned) and not resting
-            if not wanted or id in self._residents or id in self._preparing:
+            crew = self._crew(entry, wanted)
+            count = missing(crew) if not resting else 0
+            spare = not count and not resting and wants_spare(crew, now, self._settings.scale_up_s)
+            if not (count or spare) or id in self._fetching.under_way:
                 if not wanted:
                     self._wanted_since.pop(id, None)
                 continue
+            size_bytes = self._size(entry)
+            if size_bytes is None:
+                continue
             since = self._wanted_since.setdefault(id, now)
-            snapshot = complete(entry, self._models_dir)
-            if snapshot is None:
-                self._prepare(entry)
-                continue
-            try:
-                size_bytes = replica_bytes(snapshot, self._settings.slots)
-            except ModelUnusable as error:
-                self._refuse(id, str(error))
-                continue
-            needs.append(Need(id, size_bytes, since, pinned=entry.pinned))
+            for number in self._free_numbers(id, count + spare):
+                name = copy_name(id, number)
+                needs[name] = Need(name, size_bytes, since, entry.pinned and not spare, model=id, spare=spare)
         return needs
 
-    def _copy(self, resident: _Resident, waiting: Mapping[str, int], running: Mapping[str, int]) -> Copy:
-        id = resident.entry.id
-        return Copy(
-            id,
-            resident.parts,
-            # The turn of a model that is still being loaded has not begun.
-            self._jobs.now() if resident.loading else resident.loaded_at,
-            resident.used_at,
-            pinned=resident.entry.pinned,
-            busy=resident.loading or bool(waiting.get(id) or running.get(id)),
-            leaving=bool(resident.leaving),
-        )
+    def _size(self, entry: ModelEntry) -> int | None:
+        """Bytes of a copy; None when its files are not there yet, or are of no use."""
+        snapshot = complete(entry, self._models_dir)
+        if snapshot is None:
+            self._fetching.begin(entry)
+            return None
+        try:
+            return replica_bytes(snapshot, self._settings.slots)
+        except ModelUnusable as error:
+            self._refuse(entry.id, str(error))
+            return None
 
     # -- coming ---------------------------------------------------------------
 
     def _fetch_missing(self) -> None:
         """Fetch what nobody waits for yet, one model at a time: clients need its tokenizer before their first job."""
-        if self._preparing or any(resident.loading for resident in self._residents.values()):
+        if self._fetching.under_way or any(resident.loading for resident in self._residents.values()):
             return
         for id, entry in self._entries.items():
             if id in self._fetched or self._jobs.now() - self._failed_at.get(id, 0.0) < _RETRY_S:
                 continue
             if complete(entry, self._models_dir) is None:
-                self._prepare(entry)
+                self._fetching.begin(entry)
                 return
             self._fetched.add(id)
 
-    def _prepare(self, entry: ModelEntry) -> None:
-        self._preparing.add(entry.id)
-        self._tell(entry, State.PROVISIONING, f"{entry.id} is fetched.")
-        self._spawn(self._prepare_now(entry))
-
-    async def _prepare_now(self, entry: ModelEntry) -> None:
-        """Have the files made in a process of its own: some sources need torch, and all need time."""
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "edif_backend.models", "prepare", entry.id),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        line = ""
-        assert process.stdout
-        async for said in process.stdout:
-            line = said.decode(errors="replace").strip()[:500] or line
-            self._tell(entry, State.PROVISIONING, line)
-        self._preparing.discard(entry.id)
-        if await process.wait() or complete(entry, self._models_dir) is None:
+    def _fetch_ended(self, entry: ModelEntry, line: str, failed: bool) -> None:
+        if failed or complete(entry, self._models_dir) is None:
             self._refuse(entry.id, line)
         else:
             self._jobs.deploy(entry.id, "NOT_STARTED", "", 0)
         self._turn()
 
-    def _load(self, entry: ModelEntry, parts: tuple[Part, ...]) -> None:
+    def _take_over(self, found: Survivor) -> None:
+        entry = self._entries[found.model]
+        size_bytes = self._size(entry)
+        if size_bytes is not None:
+            self._load(entry, int(found.copy.rpartition("#")[2]), (Part(found.node, size_bytes),))
+
+    def _load(self, entry: ModelEntry, number: int, parts: tuple[Part, ...]) -> None:
         now = self._jobs.now()
-        self._residents[entry.id] = _Resident(entry, parts, now, now)
+        resident = Resident(entry, number, parts, now, now)
+        alone = not self._of(entry.id)
+        self._residents[resident.name] = resident
         self._ordered.discard(entry.id)
         self._wanted_since.pop(entry.id, None)
         if known_s := experience_with(entry, folder_of(entry, self._models_dir)).load_s:
             self._load_s.setdefault(entry.id, known_s)
-        self._jobs.deploying(entry.id, State.PROVISIONING, f"{entry.id} is not loaded; a place for it is made.")
-        self._jobs.deploy(entry.id, "DEPLOYING", "Starting.", 0)
-        self._spawn(self._load_now(entry))
+        if alone:
+            self._jobs.deploying(entry.id, State.PROVISIONING, f"{entry.id} is not loaded; a place for it is made.")
+            self._jobs.deploy(entry.id, "DEPLOYING", "Starting.", 0)
+        self._spawn(self._load_now(resident, alone))
 
-    async def _load_now(self, entry: ModelEntry) -> None:
-        began = self._jobs.now()
+    async def _load_now(self, resident: Resident, alone: bool) -> None:
+        began, entry = self._jobs.now(), resident.entry
         try:
-            await self._fleet.start(entry)
+            await self._fleet.start(entry, resident.number, resident.parts[0].device, alone=alone)
         except (ModelUnusable, SetupFailed) as error:
-            self._residents.pop(entry.id, None)
+            self._residents.pop(resident.name, None)
             self._refuse(entry.id, str(error), error.code)
         except ReplicaLost as error:
-            await self._load_again(entry, error)
+            await self._load_again(resident, error)
         else:
             self._failed_at.pop(entry.id, None)
             self._losses.pop(entry.id, None)
-            resident = self._residents[entry.id]
+            self._pressed_since.pop(entry.id, None)  # what it changes is to be seen first
             self._load_s[entry.id] = self._jobs.now() - began
             resident.loading, resident.loaded_at, resident.used_at = False, self._jobs.now(), self._jobs.now()
-            log.info("model is there", model=entry.id, seconds=round(resident.loaded_at - began, 2))
+            log.info("model is there", copy=resident.name, seconds=round(resident.loaded_at - began, 2))
             self._jobs.deploying(entry.id, State.QUEUED, "The model is loaded; waiting for a free slot.")
-            self._jobs.deploy(entry.id, "RUNNING", "", 1)
+            self._note(entry.id)
         finally:
             self._turn()
 
-    async def _load_again(self, entry: ModelEntry, error: ReplicaLost) -> None:
+    async def _load_again(self, resident: Resident, error: ReplicaLost) -> None:
         """Load a model anew whose process died on the way, also when only an order asked for it; not for ever."""
-        self._losses[entry.id] += 1
-        log.warning("replica lost while loading", model=entry.id, times=self._losses[entry.id])
-        if self._losses[entry.id] >= _LOADS:
-            self._residents.pop(entry.id, None)
-            self._losses.pop(entry.id)
+        id = resident.entry.id
+        self._losses[id] += 1
+        log.warning("replica lost while loading", model=id, times=self._losses[id])
+        if self._losses[id] >= _LOADS:
+            self._residents.pop(resident.name, None)
+            self._losses.pop(id)
             self._refuse(
-                entry.id,
+                id,
                 f"The process that loads it died {_LOADS} times; most often the machine has too little memory for it.",
             )
             return
-        self._jobs.deploy(entry.id, "DEPLOYING", str(error), 0)
+        if not self.serving(id):
+            self._jobs.deploy(id, "DEPLOYING", str(error), 0)
         await asyncio.sleep(_LOAD_AGAIN_S)  # one that dies at once must not be started in a tight circle
-        self._residents.pop(entry.id, None)
-        self._ordered.add(entry.id)
+        self._residents.pop(resident.name, None)
+        if not self._of(id):
+            self._ordered.add(id)
 
     def _tell(self, entry: ModelEntry, state: State, text: str) -> None:
         self._jobs.deploying(entry.id, state, text)
         self._jobs.deploy(entry.id, "DEPLOYING", text, 0)
+
+    def _note(self, model: str) -> None:
+        """Write down how many copies serve."""
+        if count := len(self._serving(model)):
+            self._jobs.deploy(model, "RUNNING", "", count)
 
     def _refuse(self, model: str, reason: str, code: str = ModelUnusable.code) -> None:
         """Tell everybody who waits that the model cannot be loaded, and wait before it is tried again."""
         log.error("model cannot be loaded", model=model, reason=reason)
         self._failed_at[model] = self._jobs.now()
         self._ordered.discard(model)
+        if self.serving(model):
+            return  # one copy fewer than there should be
         self._jobs.deploy(model, "UNHEALTHY", reason, 0)
         self._jobs.refuse_waiting(model, f"{model} cannot be loaded: {reason}", {"code": code})
 
     # -- going ----------------------------------------------------------------
 
+    def lost(self, copy: str, reason: str) -> None:
+        """The process of a copy was lost under a job."""
+        model = copy.rpartition("#")[0]
+        if self.serving(model):
+            self._note(model)
+        else:
+            self._jobs.deploy(model, "DEPLOYING", reason, 0)
+
     def _forget_lost(self) -> None:
-        lost = [id for id, found in self._residents.items() if not found.loading and not self._fleet.loaded(id)]
-        for id in lost:
-            del self._residents[id]
+        for name, found in list(self._residents.items()):
+            if not found.loading and not found.ending and not self._fleet.loaded(name):
+                del self._residents[name]
+                self.lost(name, "The model's process was lost; it is started again.")
 
-    def _end_leaving(self, running: Mapping[str, int]) -> bool:
-        """End the replicas of models that are to go and run nothing any more; whether there were any."""
-        ended = False
-        for id, resident in list(self._residents.items()):
-            if resident.leaving and not resident.loading and not running.get(id):
-                log.info("model evicted", model=id, reason=resident.leaving)
-                self._fleet.stop(id)
-                del self._residents[id]
-                self._jobs.deploy(id, "NOT_STARTED", resident.leaving, 0)
-                ended = True
-        return ended
+    def _end_leaving(self) -> None:
+        """End copies that are to go and run nothing any more; their memory is free afterwards."""
+        for resident in self._residents.values():
+            if resident.leaving and not resident.loading and not resident.running and not resident.ending:
+                log.info("copy goes", copy=resident.name, reason=resident.leaving)
+                resident.ending = True
+                self._spawn(self._end(resident))
 
-
-def _loads_alike(one: ModelEntry, other: ModelEntry) -> bool:
-    """Whether a replica of ``one`` is a replica of ``other`` too: what differs is for listings and placement."""
-    outside = {"title": "", "pinned": False, "purpose": "research", "replicas": 1, "groups": ()}
-    return one.model_copy(update=outside) == other.model_copy(update=outside)
-
-
-def _who_holds(copies: Sequence[Copy]) -> str:
-    """Why there is no room yet, for those who wait."""
-    pinned = [copy.model for copy in copies if copy.pinned]
-    leaving = [copy.model for copy in copies if copy.leaving]
-    busy = [copy.model for copy in copies if copy.busy and copy.model not in (*pinned, *leaving)]
-    parts = [
-        f"{' and '.join(models)} {'is' if len(models) == 1 else 'are'} {what}"
-        for models, what in ((busy, "busy"), (leaving, "ending its jobs"), (pinned, "pinned"))
-        if models
-    ]
-    return f"Waiting for memory that other models hold: {'; '.join(parts)}." if parts else "Waiting for memory."
-
-
-def _too_large(size: int, most: int, capacity: int) -> str:
-    taken = f", {(capacity - most) / 1e9:.2f} GB of it taken by pinned models" if most < capacity else ""
-    return (
-        f"It needs {size / 1e9:.2f} GB of memory, and models may take {capacity / 1e9:.2f} GB here{taken}. "
-        "A smaller dtype halves it; the operator can raise `model_memory_bytes`."
-    )
+    async def _end(self, resident: Resident) -> None:
+        await self._fleet.stop(resident.name)
+        self._residents.pop(resident.name, None)
+        if self.serving(resident.entry.id):
+            self._note(resident.entry.id)
+        else:
+            self._jobs.deploy(resident.entry.id, "NOT_STARTED", resident.leaving, 0)
+        self._turn()

@@ -74,7 +74,7 @@ def create_app(installation: Installation, settings: BackendSettings) -> FastAPI
     app.include_router(usage.routes)
     app.include_router(kept_values.routes)
     app.include_router(web_page.routes)
-    app.include_router(mirror_routes(catalogue, installation.models_dir, settings.allow_hub_redirect), prefix="/hf")
+    app.include_router(mirror_routes(catalogue, installation, settings.allow_hub_redirect), prefix="/hf")
     app.add_exception_handler(FabricError, _say)
     app.add_exception_handler(RequestValidationError, _say_invalid)
     app.add_middleware(BodyLimit, limit_bytes=settings.max_payload_bytes + _FORM_OVERHEAD_BYTES)

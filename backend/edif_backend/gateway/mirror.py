@@ -1,8 +1,9 @@
 """The model mirror: configs and tokenizers of the served models on the routes of the Hugging Face Hub.
 
 Mounted under ``/hf`` by the gateway; clients have ``HF_ENDPOINT`` set to it, so a kernel needs no internet and gets
-the tokenizer of the very revision that is served.  Weights never leave.  No key is asked for: a Hub client has none to
-send, and nothing here is secret.
+the tokenizer of the very revision that is served.  Weights never leave.  No key is asked for, since a Hub client has
+none to send: a model for some groups is there for those whose address carries a ticket of one of them
+(:mod:`edif_protocol.mirror_ticket`), and for everybody else it does not exist.
 
 A request is answered by looking its names up in catalogue and manifest, never by walking a path, so that ``..``,
 encoded slashes and links lead nowhere.
@@ -12,16 +13,18 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
 
+from edif_backend.clock import now
 from edif_backend.errors import ModelUnknown
 from edif_backend.models.catalogue import Catalogue, ModelEntry
 from edif_backend.models.snapshots import MANIFEST, FileRecord, Snapshot, find
+from edif_protocol.installation import Installation
+from edif_protocol.mirror_ticket import MARK, groups_of
 
 HUB = "https://huggingface.co"
 
@@ -50,10 +53,10 @@ class _Refusal(Exception):
         return JSONResponse({"error": str(self)}, self.status, headers)
 
 
-def mirror_routes(catalogue: Catalogue, models_dir: Path, allow_redirect: bool) -> APIRouter:
+def mirror_routes(catalogue: Catalogue, installation: Installation, allow_redirect: bool) -> APIRouter:
     """Routes of the mirror; repositories not in ``catalogue`` go to the real Hub if ``allow_redirect``."""
     router = APIRouter()
-    shelf = _Shelf(catalogue, models_dir, allow_redirect)
+    shelf = _Shelf(catalogue, installation, allow_redirect)
 
     # A plain function, since it reads small files: FastAPI runs it in a thread.
     @router.api_route("/{path:path}", methods=["GET", "HEAD"], include_in_schema=False)
@@ -69,13 +72,18 @@ def mirror_routes(catalogue: Catalogue, models_dir: Path, allow_redirect: bool) 
 class _Shelf:
     """What the mirror hands out, and where it sends people for the rest."""
 
-    def __init__(self, catalogue: Catalogue, models_dir: Path, allow_redirect: bool) -> None:
+    def __init__(self, catalogue: Catalogue, installation: Installation, allow_redirect: bool) -> None:
         self._catalogue = catalogue
-        self._models_dir = models_dir
+        self._installation = installation
+        self._models_dir = installation.models_dir
         self._allow_redirect = allow_redirect
 
     def answer(self, path: str, request: Request) -> Response:
         """Answer a GET or HEAD of ``path``; raises _Refusal."""
+        groups: frozenset[str] = frozenset()
+        if path.startswith(MARK):
+            ticket, _, path = path.removeprefix(MARK).partition("/")
+            groups = groups_of(self._installation, ticket, now())
         if _NO_MODEL.fullmatch(path):
             return self._elsewhere(path, request, "This mirror has models only, no data sets and no spaces.", owner="")
         resolve, api = _RESOLVE.fullmatch(path), _API.fullmatch(path)
@@ -85,8 +93,10 @@ class _Shelf:
         owner = match["repo"].partition("/")[0]
         try:
             entry = self._catalogue.adapter(match["repo"]) or self._catalogue.entry(match["repo"])
+            if not entry.open_to(groups):
+                raise self._catalogue.unknown(match["repo"])
         except ModelUnknown as error:
-            return self._elsewhere(path, request, str(error), owner)
+            return self._elsewhere(path, request, f"{error}{self._of_groups()}", owner)
         snapshot = find(entry, self._models_dir)
         if snapshot is None:
             return self._not_here_yet(entry, path, request, owner)
@@ -100,6 +110,15 @@ class _Shelf:
             raise _Refusal(404, "RepoNotFound", sentence)
         query = f"?{request.url.query}" if request.url.query else ""
         return RedirectResponse(f"{HUB}/{quote(path)}{query}", 307)
+
+    def _of_groups(self) -> str:
+        """What members of a group may have to do; said of every unknown name, so that it tells of no model."""
+        if not any(entry.groups for entry in self._catalogue.entries):
+            return ""
+        return (
+            " Models for a group are found by its members, with the HF_ENDPOINT that `./edif env`, the page of keys or "
+            "a newly started server has given them."
+        )
 
     def _own_owners(self) -> set[str]:
         """The owners of models made here, which the real Hub's models of the same owner must not be mistaken for."""

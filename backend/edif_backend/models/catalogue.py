@@ -12,7 +12,7 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from edif_backend.errors import CatalogueInvalid, ModelUnknown
@@ -47,7 +47,7 @@ DEFAULT_CATALOGUE = f"""\
 #   dtype           "float32", "bfloat16", "float16" or "int8"; where there is a GPU also "nf4" or "fp4"
 #   pinned          false; true: made ready by `edif up` and loaded at once, not on first use
 #   purpose         "research" or "test"
-#   replicas        1; how many copies are loaded
+#   replicas        1; how many copies are loaded, or {{min = 1, max = 3}}: more while jobs wait
 #   context_tokens  longest sequence, if it is to be less than the model's own
 #   groups          [] for everybody; names of the hub's groups whose members alone see and use the model
 #   adapters        PEFT adapters a trace may ask for: a table each, with "source" and, for the Hub, "revision":
@@ -83,6 +83,31 @@ class Adapter(BaseModel):
     revision: str = DEFAULT_REVISION
 
 
+class Replicas(BaseModel):
+    """How many copies of a model are loaded: never fewer than ``min``, up to ``max`` while jobs wait for a slot."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    min: int = Field(default=1, ge=1, le=64)
+    max: int = Field(default=1, ge=1, le=64)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_number(cls, value: Any) -> Any:
+        """``2`` is ``{min = 2, max = 2}``; with ``min`` alone, there are never more."""
+        if isinstance(value, int) and not isinstance(value, bool):
+            return {"min": value, "max": value}
+        if isinstance(value, dict) and "min" in value:
+            return {"max": value["min"], **value}
+        return value
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Replicas:
+        if self.max < self.min:
+            raise ValueError("a number, or {min = 1, max = 3} with max no less than min")
+        return self
+
+
 class ModelEntry(BaseModel):
     """One table of ``models.toml``."""
 
@@ -97,7 +122,7 @@ class ModelEntry(BaseModel):
     dtype: Dtype = "float32"
     pinned: bool = False
     purpose: Purpose = "research"
-    replicas: int = Field(default=1, ge=1, le=64)
+    replicas: Replicas = Replicas()
     context_tokens: int | None = Field(default=None, ge=1)
     groups: tuple[str, ...] = ()
     adapters: dict[str, Adapter] = Field(default_factory=dict)
@@ -108,7 +133,12 @@ class ModelEntry(BaseModel):
         """What stands for each adapter where files are made ready and handed out."""
         return [
             ModelEntry(
-                id=name, title=f"Adapter of {self.id}", source=adapter.source, repo=name, revision=adapter.revision
+                id=name,
+                title=f"Adapter of {self.id}",
+                source=adapter.source,
+                repo=name,
+                revision=adapter.revision,
+                groups=self.groups,
             )
             for name, adapter in self.adapters.items()
         ]
@@ -145,8 +175,12 @@ class Catalogue:
     def __init__(self, entries: tuple[ModelEntry, ...]) -> None:
         self.entries = entries
         self._by_name = {entry.id.casefold(): entry for entry in entries}
-        adapters = (adapter for entry in entries for adapter in entry.adapter_entries)
-        self._adapters = {adapter.id.casefold(): adapter for adapter in adapters}
+        self._adapters: dict[str, ModelEntry] = {}
+        for adapter in (adapter for entry in entries for adapter in entry.adapter_entries):
+            before = self._adapters.get(adapter.id.casefold(), adapter)
+            # Of several models: whoever may use one of them may have it.
+            groups = (*before.groups, *adapter.groups) if before.groups and adapter.groups else ()
+            self._adapters[adapter.id.casefold()] = adapter.model_copy(update={"groups": groups})
 
     @classmethod
     def load(cls, path: Path) -> Catalogue:
@@ -173,7 +207,7 @@ class Catalogue:
         """
         found = self._by_name.get(repo_id.casefold())
         if found is None:
-            raise ModelUnknown(self._unknown(repo_id))
+            raise self.unknown(repo_id)
         return found
 
     def adapter(self, repo_id: str) -> ModelEntry | None:
@@ -194,7 +228,8 @@ class Catalogue:
             )
         return entry
 
-    def _unknown(self, repo_id: str) -> str:
+    def unknown(self, repo_id: str) -> ModelUnknown:
+        """That there is no such model, with near spellings of those that are for everybody."""
         listed = {name: entry for name, entry in self._by_name.items() if entry.open_to(frozenset())}
         near = difflib.get_close_matches(repo_id.casefold(), listed, n=3, cutoff=0.5)
         # Somebody may know the name only, or have another owner in mind.
@@ -204,7 +239,7 @@ class Catalogue:
         spelled = list(dict.fromkeys(listed[match].id for match in near))
         hint = f" Did you mean {' or '.join(spelled)}?" if spelled else ""
         known = ", ".join(entry.id for entry in listed.values()) or "none"
-        return f"The model {_printable(repo_id)} is not served here.{hint} Models served here: {known}."
+        return ModelUnknown(f"The model {_printable(repo_id)} is not served here.{hint} Models served here: {known}.")
 
 
 def write_default(path: Path) -> None:
@@ -254,6 +289,8 @@ def _entry(where: str, name: str, table: Any) -> ModelEntry:
 def _mistake(detail: ErrorDetails) -> str:
     key = str(detail["loc"][0])
     allowed = [field for field in ModelEntry.model_fields if field != "id"]
+    if len(detail["loc"]) > 1 and detail["type"] == "extra_forbidden":
+        return f': key "{".".join(map(str, detail["loc"]))}" is not known.'
     if detail["type"] == "extra_forbidden":
         near = difflib.get_close_matches(key, allowed, n=1)
         hint = f' did you mean "{near[0]}"?' if near else ""

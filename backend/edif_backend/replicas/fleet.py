@@ -9,16 +9,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import ray
 import ray.exceptions
 import structlog
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from edif_backend.errors import ModelUnusable, ReplicaLost
 from edif_backend.models.catalogue import ModelEntry
 from edif_backend.replicas.call import Call, Outcome
+from edif_backend.replicas.nodes import Node, NodeWatch, free_here_bytes, nodes
 from edif_backend.replicas.replica import Replica
 from edif_backend.settings import BackendSettings
 from edif_protocol.installation import Installation
@@ -27,15 +30,36 @@ log = structlog.get_logger(__name__)
 
 NAMESPACE = "edif"
 
+#: How long a replica is waited for that should answer, or end, at once.
+_END_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Survivor:
+    """A replica that an earlier dispatcher has left."""
+
+    copy: str
+    model: str
+    node: str
+    jobs: frozenset[tuple[str, int]]  #: that it runs or has ended, by id and attempt
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    actor: Any
+    node: str
+
 
 class Fleet:
-    """Handles of the replicas, by model."""
+    """Handles of the replicas, by the name of the copy (:func:`copy_name`), and the nodes they can be on."""
 
     def __init__(self, installation: Installation, settings: BackendSettings) -> None:
         self._installation = installation
         self._settings = settings
-        self._actors: dict[str, Any] = {}
+        self._known: dict[str, _Known] = {}
         self._address = ""
+        self._here = ""
+        self.nodes: tuple[Node, ...] = ()
 
     def connect(self, address: str) -> None:
         """Join the Ray cluster at ``address``.
@@ -48,9 +72,33 @@ class Fleet:
             ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, configure_logging=False)
         except (RuntimeError, ray.exceptions.RaySystemError) as error:
             raise ConnectionError(f"Ray does not answer at {address}: {error}") from error
+        self._here = str(ray.get_runtime_context().get_node_id())
 
-    async def start(self, entry: ModelEntry) -> None:
-        """Make the replica of a model, or find it, and wait until its model is loaded.
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Follow the nodes from now on; ``changed`` is called, in this loop, when one has come or gone."""
+        loop = asyncio.get_running_loop()
+
+        def follow(found: tuple[Node, ...]) -> None:
+            self._follow(found)
+            changed()
+
+        self._follow(nodes())
+        NodeWatch(lambda found: _soon(loop, follow, found)).start()
+
+    def _follow(self, found: tuple[Node, ...]) -> None:
+        alive = {node.id for node in found}
+        log.info("nodes", nodes=[node.name for node in found])
+        self.nodes = found
+        for copy, known in list(self._known.items()):
+            if known.node not in alive:
+                log.warning("replica lost with its node", copy=copy, node=known.node)
+                del self._known[copy]
+
+    async def start(self, entry: ModelEntry, number: int, node: str, *, alone: bool) -> None:
+        """Make a copy of a model on ``node``, or find it, and wait until its model is loaded.
+
+        Args:
+            alone: whether no other copy serves: jobs that wait are told how far it is.
 
         Raises:
             ModelUnusable: the model cannot be loaded; the message says why.
@@ -58,78 +106,97 @@ class Fleet:
         """
         # Ray counts nothing here: what fits where is decided by placement, not by Ray's idea of CPUs.
         actor_class = ray.remote(num_cpus=0, max_concurrency=1000, max_restarts=0)(Replica)
-        actor = actor_class.options(name=_name(entry), lifetime="detached", get_if_exists=True).remote(
+        actor = actor_class.options(
+            name=_name(entry, number),
+            lifetime="detached",
+            get_if_exists=True,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
+        ).remote(
             entry.model_dump(mode="json"),
             self._installation.model_dump(mode="json"),
             self._settings.model_dump(),  # not as JSON, which hides secrets
         )
         try:
-            await actor.start.remote()
+            await actor.start.remote(tell=alone)
         except ray.exceptions.RayTaskError as error:
             ray.kill(actor)
             raise ModelUnusable(str(error.cause)) from error
         except ray.exceptions.RayError as error:
             raise ReplicaLost("The process that loads the model died; it is started again.") from error
-        self._actors[entry.id] = actor
+        self._known[copy_name(entry.id, number)] = _Known(actor, node)
 
-    def stop(self, model: str) -> None:
-        """End the replica of ``model``; its zygote and executors go with it."""
-        actor = self._actors.pop(model, None)
-        if actor is not None:
-            ray.kill(actor)
+    async def stop(self, copy: str) -> None:
+        """End a copy, its zygote and executors with it; returns when its process is gone."""
+        known = self._known.pop(copy, None)
+        if known is not None:
+            ray.kill(known.actor)
+            with contextlib.suppress(ray.exceptions.RayError, TimeoutError):
+                await asyncio.wait_for(known.actor.census.remote(), _END_S)
 
-    def survivors(self, entries: Iterable[ModelEntry]) -> list[str]:
-        """Which of ``entries`` have a replica that an earlier dispatcher has left; all other replicas are ended."""
-        names = {_name(entry): entry.id for entry in entries}
-        found = [name for name in ray.util.list_named_actors() if name.startswith("replica:")]
-        for name in found:
-            if name not in names:
-                log.info("a replica that nobody knows is ended", replica=name)
-                with contextlib.suppress(ValueError):  # gone meanwhile
-                    ray.kill(ray.get_actor(name))
-        return [names[name] for name in found if name in names]
+    async def survivors(self, entries: Iterable[ModelEntry]) -> list[Survivor]:
+        """The copies of ``entries`` that an earlier dispatcher has left; all other replicas are ended."""
+        prefixes = {_name(entry): entry.id for entry in entries}
+        found = []
+        for name in ray.util.list_named_actors():
+            if not name.startswith("replica:"):
+                continue
+            prefix, _, number = name.rpartition("#")
+            with contextlib.suppress(ValueError):  # gone meanwhile
+                actor = ray.get_actor(name)
+                census = await _census(actor) if prefix in prefixes else None
+                if census is None:
+                    log.info("a replica that nobody knows is ended", replica=name)
+                    ray.kill(actor)
+                    continue
+                node, jobs = census
+                copy = copy_name(prefixes[prefix], int(number))
+                self._known[copy] = _Known(actor, node)
+                found.append(Survivor(copy, prefixes[prefix], node, frozenset(jobs)))
+        return found
 
-    async def run(self, model: str, call: Call) -> Outcome:
-        """Run one job on the replica of ``model``.
+    async def run(self, copy: str, call: Call) -> Outcome:
+        """Run one job on a copy of its model.
 
         Raises:
             ReplicaLost: it died under the job.
         """
-        actor = self._actors.get(model)
-        if actor is None:
+        known = self._known.get(copy)
+        if known is None:
             raise ReplicaLost("The model's process was lost; it is started again.")
         try:
-            outcome: Outcome = await actor.run.remote(call)
+            outcome: Outcome = await known.actor.run.remote(call)
         except ray.exceptions.RayError as error:
-            log.warning("replica lost", model=model, error=type(error).__name__)
-            if self._actors.get(model) is actor:
-                del self._actors[model]
+            log.warning("replica lost", copy=copy, error=type(error).__name__)
+            if self._known.get(copy) is known:
+                del self._known[copy]
             raise ReplicaLost("The model's process was lost while the job ran; the job starts again.") from error
         return outcome
 
-    async def stop_job(self, model: str, job: str, attempt: int) -> None:
-        """Stop a job that runs on the replica of ``model``; :meth:`run` then ends with the outcome ``cancelled``."""
-        actor = self._actors.get(model)
-        if actor is not None:
+    async def stop_job(self, copy: str, job: str, attempt: int) -> None:
+        """Stop a job that runs on a copy; :meth:`run` then ends with the outcome ``cancelled``."""
+        known = self._known.get(copy)
+        if known is not None:
             with contextlib.suppress(ray.exceptions.RayError):  # a lost replica has stopped its jobs
-                await actor.stop_job.remote(job, attempt)
+                await known.actor.stop_job.remote(job, attempt)
 
-    async def rejoin(self, entry: ModelEntry | None, call: Call) -> Outcome:
-        """How a job ends, or has ended, that an earlier dispatcher has sent to the replica of ``entry``.
+    async def rejoin(self, copy: str | None, call: Call) -> Outcome:
+        """How a job ends, or has ended, that an earlier dispatcher has sent to a copy; None: to one that is gone.
 
         Raises:
             ReplicaLost: there is no such replica any more, or it never heard of the job.
         """
-        lost = "Part of the workbench was started again; the job starts again."
-        try:
-            if entry is None:
-                raise ReplicaLost(lost)
-            outcome: Outcome | None = await ray.get_actor(_name(entry)).rejoin.remote(call)
-        except (ValueError, ray.exceptions.RayError) as error:  # ValueError: there is no actor of that name
-            raise ReplicaLost(lost) from error
+        known = self._known.get(copy) if copy else None
+        outcome: Outcome | None = None
+        if known:
+            with contextlib.suppress(ray.exceptions.RayError):
+                outcome = await known.actor.rejoin.remote(call)
         if outcome is None:
-            raise ReplicaLost(lost)
+            raise ReplicaLost("Part of the workbench was started again; the job starts again.")
         return outcome
+
+    def free_bytes(self, node: str) -> int | None:
+        """Memory that is really free on ``node``; None where it is not this machine and not known."""
+        return free_here_bytes() if node == self._here else None
 
     async def reachable(self) -> bool:
         """Whether the Ray cluster still answers; an idle dispatcher hears nothing of its end otherwise."""
@@ -141,12 +208,32 @@ class Fleet:
         writer.close()
         return True
 
-    def loaded(self, model: str) -> bool:
-        """Whether a replica of ``model`` is known and not known to be lost."""
-        return model in self._actors
+    def loaded(self, copy: str) -> bool:
+        """Whether a copy is known and not known to be lost."""
+        return copy in self._known
 
 
-def _name(entry: ModelEntry) -> str:
+def copy_name(model: str, number: int) -> str:
+    """How a copy is called; no model's name has such a character."""
+    return f"{model}#{number}"
+
+
+def _name(entry: ModelEntry, number: int | None = None) -> str:
     """The actor's name, other for every other way to load the model: what was changed meanwhile is not found again."""
     loaded = entry.model_dump_json(exclude={"title", "pinned", "purpose", "replicas", "groups"})
-    return f"replica:{entry.id}@{hashlib.sha256(loaded.encode()).hexdigest()[:12]}"
+    prefix = f"replica:{entry.id}@{hashlib.sha256(loaded.encode()).hexdigest()[:12]}"
+    return prefix if number is None else f"{prefix}#{number}"
+
+
+async def _census(actor: Any) -> tuple[str, list[tuple[str, int]]] | None:
+    """On which node a replica is and which jobs it knows; None when it does not answer."""
+    try:
+        answer: tuple[str, list[tuple[str, int]]] = await asyncio.wait_for(actor.census.remote(), _END_S)
+    except (ray.exceptions.RayError, TimeoutError):
+        return None
+    return answer
+
+
+def _soon(loop: asyncio.AbstractEventLoop, work: Callable[..., None], *values: object) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop has ended
+        loop.call_soon_threadsafe(work, *values)

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import ray
 import structlog
 
 from edif_backend import logs
@@ -58,8 +59,12 @@ class Replica:
         self._pool: ExecutorPool | None = None
         self._starting = asyncio.Lock()
 
-    async def start(self) -> None:
-        """Load the model, if it is not loaded; jobs that wait for it are told how far it is.
+    async def census(self) -> tuple[str, list[tuple[str, int]]]:
+        """The Ray node that it is on, and the jobs it runs or has ended, by id and attempt."""
+        return str(ray.get_runtime_context().get_node_id()), list(self._calls)
+
+    async def start(self, tell: bool = True) -> None:
+        """Load the model, if it is not loaded; with ``tell``, jobs that wait for it are told how far it is.
 
         Raises:
             ModelUnusable, JailUnavailable: with what the operator must mend.
@@ -67,10 +72,11 @@ class Replica:
         async with self._starting:
             if self._pool and self._pool.alive:
                 return
+            say: Callable[[str], None] = self._say if tell else _unsaid
             layers = await asyncio.to_thread(jail.trial)
             log.info("jail", layers=str(layers))
             jail.insist(layers, self._settings.accept_weak_jail)
-            snapshot = await asyncio.to_thread(prepare, self._entry, self._installation.models_dir, self._say)
+            snapshot = await asyncio.to_thread(prepare, self._entry, self._installation.models_dir, say)
             settings = self._settings
             limits = Limits(
                 result_bytes=settings.result_limit_bytes,
@@ -81,7 +87,7 @@ class Replica:
             pool = ExecutorPool(
                 self._entry.model_dump(mode="json"), Path(snapshot.folder), limits, ready=settings.slots
             )
-            await pool.start(self._say)
+            await pool.start(say)
             self._pool = pool
             log.info("model loaded", model=self._entry.id, parameters=pool.parameters)
 
@@ -115,7 +121,7 @@ class Replica:
         began = time.perf_counter()
         name = f"results/{call.job}-{call.attempt}"
         try:
-            await asyncio.shield(self.start())  # it is for others too: a job that is stopped does not stop it
+            await asyncio.shield(self.start(tell=False))  # it is for others too: a job that is stopped does not stop it
             assert self._pool
             payload = await asyncio.to_thread(self._objects.read, call.payload)
             async with WriteBehind(lambda: self._objects.writer(name)) as sink:
@@ -157,6 +163,10 @@ async def _ending(task: asyncio.Task[Outcome]) -> Outcome:
     """The task's end, whoever waits for it or has ceased to."""
     await asyncio.wait({task})
     return Outcome("cancelled", "The job was cancelled.") if task.cancelled() else task.result()
+
+
+def _unsaid(text: str) -> None:
+    """Other copies serve: how far this one is tells nobody anything."""
 
 
 def _nothing() -> None:
