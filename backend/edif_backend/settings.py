@@ -62,6 +62,13 @@ class BackendSettings(TomlSettings):
     model_memory_bytes: int = Field(
         default=0, description="memory that loaded models may take together on each machine; 0: seven tenths of it"
     )
+    warm_memory_bytes: int | None = Field(
+        default=None,
+        description="memory of each machine where evicted models wait to come back at once; unset: a tenth of it",
+    )
+    simulated_devices: tuple[int, ...] = Field(
+        default=(), description="bytes of each of some pretended devices that models are placed on: to try placement"
+    )
     model_turn_s: float = Field(
         default=30.0, description="how long a model that has work is left loaded when another waits for its memory"
     )

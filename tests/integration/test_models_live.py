@@ -1,7 +1,8 @@
-"""Models added, loaded, evicted and pinned by command while the workbench runs, with memory for two of them."""
+"""Models that come and go while the workbench runs, with memory for two of them and for one more that waits."""
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
+from edif_backend.jobs import open_jobs
 from edif_protocol.mirror_ticket import endpoint
+from edif_protocol.wire import State
 
 FIRST, SECOND, THIRD = "edif/tiny-gpt2", "house/second", "house/third"
 
@@ -17,7 +20,9 @@ FIRST, SECOND, THIRD = "edif/tiny-gpt2", "house/second", "house/third"
 @pytest.fixture(scope="module")
 def running(new_installation: Callable[[str], Any]) -> Any:
     made = new_installation("live-models")
-    made.installation.config_file.write_text("[backend]\nslots = 1\nmodel_memory_bytes = 1_300_000_000\n")
+    made.installation.config_file.write_text(
+        "[backend]\nslots = 1\nmodel_memory_bytes = 1_300_000_000\nwarm_memory_bytes = 700_000_000\nmodel_turn_s = 3\n"
+    )
     made.up()
     for id in (SECOND, THIRD):
         added = made.edif("models", "add", id, "--source", "tiny", "--title", "Another random GPT-2")
@@ -60,7 +65,57 @@ def test_an_added_model_is_served_without_a_restart_and_the_least_used_goes_for_
     assert states(running) == {FIRST: "RUNNING", SECOND: "RUNNING", THIRD: "NOT_STARTED"}
     assert "width 128" in width(running, THIRD)
     assert states(running) == {FIRST: "RUNNING", SECOND: "NOT_STARTED", THIRD: "RUNNING"}
-    assert [member["role"] for member in running.json("pids")].count("replica") == 2
+    there = replicas(running)
+    assert len(there) == 3, "two are loaded, one waits in memory"
+    assert "width 128" in width(running, SECOND)
+    assert states(running) == {FIRST: "RUNNING", SECOND: "RUNNING", THIRD: "NOT_STARTED"}
+    assert replicas(running) == there, "it came back, and was not loaded"
+
+
+def replicas(running: Any) -> set[int]:
+    return {member["pid"] for member in running.json("pids") if member["role"] == "replica"}
+
+
+FLOOD = f"""
+import time
+from nnsight import TransformersModel
+from nnsight.schema.config import CONFIG
+CONFIG.APP.REMOTE_LOGGING = False
+models = {{id: TransformersModel(id, task="text-generation") for id in ({SECOND!r}, {THIRD!r})}}
+
+def send(key, id):
+    CONFIG.API.APIKEY = key
+    model = models[id]
+    with model.trace("Hello", remote=True, blocking=False) as tracer:
+        import time
+        time.sleep(0.5)
+        kept = model.transformer.h[0].output.save()
+    return tracer.backend
+
+jobs = [send(FLOODING, {SECOND!r}) for _ in range({{count}})] + [send(LIGHT, {THIRD!r}) for _ in range(2)]
+while not all(job() is not None for job in jobs):
+    time.sleep(0.1)
+print("DONE")
+"""
+
+
+def test_two_models_that_do_not_fit_together_take_turns(running: Any) -> None:
+    count = 24
+    keys = f"FLOODING, LIGHT = {running.key('flood')!r}, {running.key('light')!r}\n"
+    done = running.run_client(keys + FLOOD.replace("{count}", str(count)), timeout_s=200)
+    assert "DONE" in done.stdout, done.stderr
+    table = open_jobs(running.installation.jobs_database)
+    flood = {job.id for job in table.newest("flood", limit=count)}
+    light = {job.id for job in table.newest("light", limit=2)}
+    starts = [
+        e.job for e in table.events_after(0, limit=1_000_000) if e.kind == State.RUNNING and e.job in flood | light
+    ]
+    table.close()
+    assert len(starts) == count + 2, "each ran once"
+    last = max(starts.index(job) for job in light)
+    assert last < count, "the flood is not waited for"
+    changes = sum((one in flood) is not (other in flood) for one, other in itertools.pairwise(starts))
+    assert changes <= 2, "and the flood's model is not thrown out job by job"
 
 
 def test_a_model_is_deployed_and_evicted_by_command(running: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import itertools
+import json
 import shlex
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from edif_backend.cli.laptop_keys import lifetime_s, user_name
 from edif_backend.cli.programs import ROLES, programs, supervisor_config
 from edif_backend.cli.readiness import last_lines
 from edif_backend.errors import SetupFailed
+from edif_backend.models import devices
+from edif_backend.settings import BackendSettings
 from edif_protocol.installation import Installation
 
 
@@ -58,10 +61,15 @@ def test_the_proxy_token_reaches_the_proxy_alone(installation: Installation) -> 
 
 
 def test_ray_is_given_no_dashboard_and_the_port_of_the_installation(installation: Installation) -> None:
-    command = ray_node.command(installation, 2, 10**9, Path("/short/ray"))
+    settings = BackendSettings(slots=2, model_memory_bytes=10**9, warm_memory_bytes=10**8, simulated_devices=(5, 6))
+    command = ray_node.command(installation, settings, Path("/short/ray"))
     options = dict(itertools.pairwise(command))
     assert options["--port"] == str(installation.ports["ray"])
     assert options["--include-dashboard"] == "false"
+    assert options["--memory"] == str(10**9)
+    reported = json.loads(options["--resources"])
+    assert devices.warm_bytes(reported) == 10**8
+    assert devices.devices(reported) == (("simulated:0", 5), ("simulated:1", 6))
 
 
 def test_socket_paths_stay_short_however_long_the_home_is(tmp_path: Path) -> None:

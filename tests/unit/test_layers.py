@@ -42,3 +42,19 @@ def test_parts_that_are_too_small_are_refused(sizes: list[int]) -> None:
     pieces = [Piece((str(number),), size) for number, size in enumerate(sizes)]
     with pytest.raises(DoesNotFit):
         device_map(pieces, [("gpu", sum(sizes) - 1)])
+
+
+@given(sizes, st.integers(1, 5), st.floats(1, 3))
+def test_parts_with_room_for_jobs_get_the_pieces_that_placement_counted_for_them(
+    sizes: list[int], count: int, more: float
+) -> None:
+    pieces = [Piece((str(number),), size) for number, size in enumerate(sizes)]
+    exact = evenly(pieces, [str(number) for number in range(count)])
+    roomy = [(device, int(size * more) + 1) for device, size in exact]
+    placed = device_map(pieces, roomy)
+    assert list(placed) == [str(number) for number in range(len(sizes))]
+    assert list(placed.values()) == sorted(placed.values())
+    for device, size in roomy:
+        assert sum(sizes[int(name)] for name, place in placed.items() if place == device) <= size
+    if more == 1:
+        assert placed == device_map(pieces, exact)

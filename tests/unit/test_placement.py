@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edif_backend.dispatch.placement import Copy, Device, Need, Part, Plan, plan
+from edif_backend.dispatch.placement import Copy, Plan, plan
+from edif_backend.dispatch.sites import Device, Need, Part
 
 TURN_S = 30.0
 NOW = 1000.0

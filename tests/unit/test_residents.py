@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edif_backend.dispatch import residents
+from edif_backend.dispatch import residents, sizes
 from edif_backend.dispatch.residents import Residents
 from edif_backend.errors import ModelUnusable, ReplicaLost
 from edif_backend.jobs import Jobs, Submission, open_jobs
 from edif_backend.models.catalogue import ModelEntry
+from edif_backend.models.devices import Shares
 from edif_backend.models.live import LiveCatalogue
 from edif_backend.models.orders import Order, Orders
 from edif_backend.replicas.fleet import Survivor
@@ -33,6 +35,8 @@ class NamesOnly:
 
     def __init__(self, capacity_bytes: int) -> None:
         self.copies: dict[str, str] = {}  #: and the nodes they are on
+        self.waiting: dict[str, str] = {}  #: warm ones, and the nodes in whose memory they are
+        self.shares: dict[str, Shares] = {}  #: what each was given of a node's devices
         self.starts: list[str] = []
         self.left_by_another: list[Survivor] = []
         self.deaths = 0  #: of the next processes that load something
@@ -46,8 +50,14 @@ class NamesOnly:
     async def survivors(self, entries: tuple[ModelEntry, ...]) -> list[Survivor]:
         return self.left_by_another
 
-    async def start(self, entry: ModelEntry, number: int, node: str, *, alone: bool) -> None:
+    async def start(self, entry: ModelEntry, number: int, node: str, parts: Shares, *, alone: bool) -> None:
+        name = f"{entry.id}#{number}"
+        assert self.waiting.get(name, node) == node, "an actor's name is found on whichever node it is"
+        if self.waiting.pop(name, None):
+            self.copies[name] = node
+            return
         self.starts.append(entry.id)
+        self.shares[name] = parts
         if "broken" in entry.id:
             raise ModelUnusable("its weights are damaged.")
         if self.deaths:
@@ -57,6 +67,16 @@ class NamesOnly:
 
     async def stop(self, copy: str) -> None:
         self.copies.pop(copy, None)
+        self.waiting.pop(copy, None)
+
+    async def park(self, copy: str) -> bool:
+        if copy not in self.copies:
+            return False
+        self.waiting[copy] = self.copies.pop(copy)
+        return True
+
+    def parked(self, copy: str) -> bool:
+        return copy in self.waiting
 
     def loaded(self, copy: str) -> bool:
         return copy in self.copies
@@ -116,7 +136,10 @@ Build = Callable[..., House]
 @pytest.fixture
 def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Build]:
     monkeypatch.setattr(residents, "complete", lambda entry, folder: entry)
-    monkeypatch.setattr(residents, "replica_bytes", lambda snapshot, slots: GB // 2)
+    monkeypatch.setattr(sizes, "replica_bytes", lambda snapshot, slots: GB // 2)
+    monkeypatch.setattr(sizes, "parked_bytes", lambda snapshot: GB // 4)
+    monkeypatch.setattr(sizes, "beside_bytes", lambda snapshot, slots: GB // 4)
+    monkeypatch.setattr(sizes, "layer_bytes", lambda snapshot, slots: (GB // 8,) * 4)
     made = []
 
     def build(text: str, **options: Any) -> House:
@@ -320,3 +343,142 @@ def test_a_load_waits_for_memory_that_something_else_has_taken_and_idle_models_g
     home.fleet.free = GB
     home.turn()
     assert home.fleet.there == {"x/b"}
+
+
+def warm_house(house: Build, text: str, warm_bytes: int, **options: Any) -> House:
+    """One whose machine has memory for models that wait."""
+    home = house(text, **options)
+    home.fleet.nodes = tuple(replace(node, warm_bytes=warm_bytes) for node in home.fleet.nodes)
+    return home
+
+
+def use(home: House, *ids: str) -> None:
+    """Jobs come for these models, one after the other."""
+    for id in ids:
+        home.waiting = {f"x/{id}": 1}
+        home.turn()
+        home.now += 1
+    home.waiting = {}
+
+
+def test_an_evicted_model_waits_in_memory_and_comes_back_without_being_loaded(house: Build) -> None:
+    home = warm_house(house, table("a") + table("b") + table("c"), GB // 2)
+    use(home, "a", "b", "c")
+    assert set(home.fleet.waiting) == {"x/a#0"}
+    assert home.state("a") == (
+        "NOT_STARTED",
+        "Another model needs its memory. It waits in memory to come back at once.",
+    )
+    assert home.residents.serves_in_s("x/a") == 1
+    use(home, "a")
+    assert home.fleet.there == {"x/a", "x/c"}
+    assert set(home.fleet.waiting) == {"x/b#0"}
+    assert home.fleet.starts == ["x/a", "x/b", "x/c"]
+    assert home.residents.serving("x/a")
+
+
+def test_the_warm_tier_is_bounded_and_the_one_that_has_waited_longest_goes(house: Build) -> None:
+    home = warm_house(house, "".join(map(table, "abcde")), GB // 2)
+    use(home, *"abcde")
+    assert set(home.fleet.waiting) == {"x/b#0", "x/c#0"}
+    tight = warm_house(house, "".join(map(table, "abc")), GB // 5)
+    use(tight, *"abc")
+    assert tight.fleet.waiting == {}
+
+
+def test_warm_copies_go_for_memory_that_a_load_needs_and_when_it_runs_low(house: Build) -> None:
+    home = warm_house(house, "".join(map(table, "abcd")), GB)
+    use(home, *"abc")
+    home.fleet.free, home.waiting = GB // 3, {"x/d": 1}
+    home.turn()
+    assert home.fleet.waiting == {}
+    assert home.fleet.there == {"x/c"}, "before an idle model goes for it"
+    home.fleet.free = GB
+    home.turn()
+    assert home.fleet.there == {"x/c", "x/d"}
+    home = warm_house(house, "".join(map(table, "abc")), GB)
+    use(home, *"abc")
+    home.fleet.free = GB // 30
+    home.turn()
+    assert home.fleet.waiting == {}
+
+
+def test_one_that_comes_back_needs_only_what_it_has_not_yet(house: Build) -> None:
+    home = warm_house(house, "".join(map(table, "abc")), GB)
+    use(home, *"abc")
+    home.fleet.free = GB // 3  # half a gigabyte is its size, a quarter of which it holds
+    use(home, "a")
+    assert "x/a" in home.fleet.there
+
+
+def test_an_operators_evict_frees_memory_and_what_was_changed_does_not_come_back(house: Build) -> None:
+    text = "".join(map(table, "abc"))
+    home = warm_house(house, text, GB)
+    use(home, *"abc")
+    home.orders.place(Order("evict", "x/a"))
+    home.orders.place(Order("evict", "x/b"))
+    home.turn()
+    assert home.fleet.waiting == {}
+    use(home, "a", "b")
+    assert set(home.fleet.waiting) == {"x/c#0"}
+    home.rewrite(table("a") + table("b") + table("c", 'dtype = "bfloat16"'))
+    home.turn()
+    assert home.fleet.waiting == {}
+    use(home, "c")
+    assert home.fleet.starts.count("x/c") == 2
+
+
+def test_one_that_waits_on_another_machine_leaves_its_name_to_it(house: Build) -> None:
+    home = warm_house(house, "".join(map(table, "abc")), GB)
+    home.fleet.nodes = (*home.fleet.nodes, Node("n2", "two", GB))
+    use(home, *"ab")
+    home.fleet.nodes = home.fleet.nodes[:1]
+    use(home, "c")
+    waiting = next(iter(home.fleet.waiting))
+    home.fleet.nodes = (replace(home.fleet.nodes[0], memory_bytes=GB // 4), Node("n2", "two", GB))
+    home.waiting = {waiting.removesuffix("#0"): 1}
+    home.turn()
+    assert home.fleet.copies[waiting.replace("#0", "#1")] == "n2"
+
+
+def test_a_warm_copy_that_was_lost_is_loaded(house: Build) -> None:
+    home = warm_house(house, "".join(map(table, "abc")), GB)
+    use(home, *"abc")
+    home.fleet.waiting.clear()
+    use(home, "a")
+    assert home.fleet.starts.count("x/a") == 2
+
+
+def test_a_new_dispatcher_knows_the_warm_copies(house: Build) -> None:
+    home = warm_house(house, table("a") + table("b"), GB)
+    home.fleet.waiting = {"x/b#3": "n1"}
+    home.fleet.left_by_another = [Survivor("x/b#3", "x/b", "n1", frozenset(), (), parked=True)]
+    asyncio.run(home.residents.start())
+    home.turn()
+    assert not home.residents.serving("x/b")
+    use(home, "b")
+    assert home.fleet.copies == {"x/b#3": "n1"}
+    assert home.fleet.starts == []
+
+
+def test_models_go_onto_the_devices_that_a_node_reports_whole_or_by_layers(house: Build) -> None:
+    home = house(table("a") + table("b"))
+    home.fleet.nodes = (Node("n1", "one", GB, 0, (("cuda:0", 3 * GB // 5), ("cuda:1", 2 * GB // 5))),)
+    use(home, "a", "b")
+    assert home.fleet.shares == {"x/a#0": (("cuda:0", GB // 2),), "x/b#0": (("cuda:0", GB // 2),)}
+    assert home.fleet.there == {"x/b"}, "a node's memory is no place for a model where it has devices"
+    home = house(table("c"))
+    home.fleet.nodes = (Node("n1", "one", GB, 0, (("cuda:0", 2 * GB // 5), ("cuda:1", GB // 4), ("cuda:2", GB // 4))),)
+    use(home, "c")
+    assert home.fleet.shares == {"x/c#0": (("cuda:0", 3 * GB // 8), ("cuda:1", GB // 8))}
+
+
+def test_what_fits_on_no_nodes_devices_is_refused_with_their_size(house: Build) -> None:
+    home = house(table("a"))
+    home.fleet.nodes = (
+        Node("n1", "one", GB, 0, (("cuda:0", GB // 5), ("cuda:1", GB // 5))),
+        Node("n2", "two", GB, 0, (("cuda:0", GB // 5),)),
+    )
+    use(home, "a")
+    assert "needs 0.50 GB of memory, and models may take 0.40 GB on the largest of 2 machines" in home.state("a")[1]
+    assert "model_memory_bytes" not in home.state("a")[1]

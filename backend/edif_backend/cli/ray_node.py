@@ -7,6 +7,7 @@ page, no log monitor, no usage statistics; a small object store, since results d
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -14,22 +15,25 @@ from pathlib import Path
 
 from edif_backend.cli.located import make_short_dir
 from edif_backend.cli.processes import RAY_ROLES, end_members
-from edif_backend.models.memory import host_bytes
+from edif_backend.models import devices
+from edif_backend.models.memory import host_bytes, warm_host_bytes
 from edif_backend.settings import MIB, BackendSettings
 from edif_protocol.installation import Installation
 
 _OBJECT_STORE_BYTES = 128 * MIB
 
 
-def command(installation: Installation, slots: int, memory_bytes: int, temporary: Path) -> list[str]:
+def command(installation: Installation, settings: BackendSettings, temporary: Path) -> list[str]:
     """``ray start`` for this installation; ``temporary`` must have a short path (sockets are made below it)."""
+    warm_bytes = warm_host_bytes() if settings.warm_memory_bytes is None else settings.warm_memory_bytes
+    told = devices.resources(warm_bytes, devices.simulated(settings.simulated_devices))
     return [
         *(str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--disable-usage-stats"),
         *("--node-ip-address", installation.host, "--port", str(installation.ports["ray"])),
         *("--include-dashboard", "false", "--include-log-monitor", "false"),
-        *("--object-store-memory", str(_OBJECT_STORE_BYTES), "--num-cpus", str(slots)),
-        # What models may take here: the dispatcher places them by each node's memory.
-        *("--memory", str(memory_bytes)),
+        *("--object-store-memory", str(_OBJECT_STORE_BYTES), "--num-cpus", str(settings.slots)),
+        # What models may take here: the dispatcher places them by what each node says.
+        *("--memory", str(settings.model_memory_bytes or host_bytes()), "--resources", json.dumps(told)),
         *("--temp-dir", str(temporary), "--log-style", "record", "--log-color", "false"),
     ]
 
@@ -43,8 +47,7 @@ def main() -> None:
         end_members(installation, RAY_ROLES | {"dispatcher"})
         shutil.rmtree(temporary)
     temporary.mkdir()
-    settings = BackendSettings()
-    arguments = command(installation, settings.slots, settings.model_memory_bytes or host_bytes(), temporary)
+    arguments = command(installation, BackendSettings(), temporary)
     os.execv(arguments[0], arguments)  # noqa: S606 (there is no shell to be injected into)
 
 

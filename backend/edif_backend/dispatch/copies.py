@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edif_backend.clock import Clock
-from edif_backend.dispatch.placement import Copy, Part
+from edif_backend.dispatch.placement import Copy
 from edif_backend.dispatch.scaling import Crew
+from edif_backend.dispatch.sites import Part
 from edif_backend.models.catalogue import ModelEntry, Replicas
 from edif_backend.replicas.fleet import Fleet, copy_name
 
@@ -26,7 +27,8 @@ class Resident:
     used_at: float
     loading: bool = True
     leaving: str = ""  #: why it goes, or nothing
-    ending: bool = False  #: its process is being ended
+    parks: bool = False  #: it goes only to make room, so it may wait in memory
+    ending: bool = False  #: its process is being ended, or leaves its devices
     running: int = 0  #: jobs on it
 
     @property
@@ -85,9 +87,10 @@ class Copies:
         ready = [found for found in self._of(model) if not found.loading and not found.leaving]
         return sorted((found for found in ready if self._fleet.loaded(found.name)), key=lambda found: found.number)
 
-    def _held(self, node: str, *, loading: bool) -> int:
+    def held_bytes(self, device: str, *, loading: bool) -> int:
+        """What copies have of ``device``: those that are being loaded, or those that are there."""
         residents = [found for found in self._residents.values() if found.loading is loading]
-        return sum(part.size_bytes for found in residents for part in found.parts if part.device == node)
+        return sum(part.size_bytes for found in residents for part in found.parts if part.device == device)
 
     def _press(self, waiting: Mapping[str, int]) -> None:
         """Note since when jobs wait for a model though all its slots are taken."""
@@ -103,10 +106,6 @@ class Copies:
         loading = sum(found.loading for found in staying)
         limits = entry.replicas
         return Crew(limits.min, limits.max, idle, loading, wanted, self._pressed_since.get(entry.id))
-
-    def _free_numbers(self, model: str, count: int) -> list[int]:
-        taken = {found.number for found in self._of(model)}
-        return [number for number in range(len(taken) + count) if number not in taken][:count]
 
     def _copy(self, resident: Resident, waiting: Mapping[str, int]) -> Copy:
         id, least = resident.entry.id, resident.entry.replicas.min

@@ -10,6 +10,8 @@ arguments, so its promises are properties that tests can try on thousands of sit
 - copies of one model are on different devices where they can be, and never make room for one another;
 - a model that was just loaded and has work keeps its place for a turn, so that two models which do not fit together
   take turns instead of throwing each other out job by job;
+- a copy is on one node: whole on one device there, or cut between layers over several; where models lie on devices of
+  their own, what it needs beside them in the node's memory is there too (:mod:`~edif_backend.dispatch.sites`);
 - a model that can never fit is named with its need, and stands in nobody's way.
 """
 
@@ -17,42 +19,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """Somewhere models can be: the memory of a machine, or a GPU."""
-
-    name: str
-    capacity_bytes: int
-    lost_bytes: int = 0  #: of that, what something else than models has taken for now
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """What one copy of a model holds of one device."""
-
-    device: str
-    size_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Need:
-    """A copy of a model that should be loaded and is not.
-
-    ``layers`` are the sizes of the pieces it can be cut into, in the order of the forward pass, ``size_bytes`` in all;
-    without them it goes onto one device or none.
-    """
-
-    name: str
-    size_bytes: int
-    since: float  #: since when it is wanted; who waits longest is served first
-    pinned: bool = False
-    layers: tuple[int, ...] = ()
-    model: str = ""  #: whose copy it is; empty: it is the only one
-    spare: bool = False  #: more than the model must have
+from edif_backend.dispatch.sites import Device, Need, Part, Sites
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +56,13 @@ def plan(devices: Sequence[Device], needs: Iterable[Need], copies: Sequence[Copy
 
     A copy that was loaded less than ``turn_s`` seconds ago and has work is left alone, unless it is a spare one.
     """
+    sites = Sites(devices)
     free = _free(devices, copies)
     staying = [copy for copy in copies if not copy.leaving]
     # The room that will be there once those on their way out have gone; whoever comes first in line counts on it.
     coming = _free(devices, staying)
     # What others than models have taken comes back one day.
-    whole = [Device(device.name, device.capacity_bytes) for device in devices]
+    whole = [replace(device, lost_bytes=0) for device in devices]
     without_others = _free(whole, [copy for copy in staying if copy.pinned])
     evictable = sorted(
         (copy for copy in staying if not copy.pinned and not (_in_turn(copy, now, turn_s))),
@@ -104,24 +74,22 @@ def plan(devices: Sequence[Device], needs: Iterable[Need], copies: Sequence[Copy
     impossible: dict[str, int] = {}
     for need in sorted(needs, key=lambda need: (need.spare, not need.pinned, need.since, need.name)):
         others = beside[need.model or need.name]
-        if _fit(need, without_others) is None:
+        if sites.fit(need, without_others) is None:
             if need.spare:
                 continue
-            impossible[need.name] = (
-                sum(without_others.values()) if need.layers else max(without_others.values(), default=0)
-            )
+            impossible[need.name] = sites.most_bytes(need, without_others)
             continue
-        gone = _least_evictions(need, coming, evictable)
+        gone = _least_evictions(need, sites, coming, evictable)
         if gone is None:
             continue  # those in the way have their turn
         for copy in gone:
             evicts.append(copy.name)
             evictable.remove(copy)
             _give_back(coming, copy)
-        parts = _fit(need, _both(free, coming), others) if not gone else None
+        parts = sites.fit(need, _both(free, coming), others) if not gone else None
         if parts is None and need.spare:
             continue
-        promised = parts or _fit(need, coming, others)
+        promised = parts or sites.fit(need, coming, others)
         assert promised is not None
         if parts is not None:
             loads[need.name] = parts
@@ -152,13 +120,15 @@ def _both(free: Mapping[str, int], coming: Mapping[str, int]) -> dict[str, int]:
     return {device: min(left, coming[device]) for device, left in free.items()}
 
 
-def _least_evictions(need: Need, coming: Mapping[str, int], evictable: Sequence[Copy]) -> list[Copy] | None:
+def _least_evictions(
+    need: Need, sites: Sites, coming: Mapping[str, int], evictable: Sequence[Copy]
+) -> list[Copy] | None:
     """Whom to send away for ``need``, least recently used first; None if even that makes too little room."""
     room = dict(coming)
     gone: list[Copy] = []
     model = need.model or need.name
     candidates = iter([] if need.spare else [copy for copy in evictable if (copy.model or copy.name) != model])
-    while _fit(need, room) is None:
+    while sites.fit(need, room) is None:
         copy = next(candidates, None)
         if copy is None:
             return None
@@ -167,31 +137,10 @@ def _least_evictions(need: Need, coming: Mapping[str, int], evictable: Sequence[
     for copy in list(reversed(gone)):  # who was on the way but on another device, or too small to matter, stays
         trial = dict(room)
         _take(trial, copy.parts)
-        if _fit(need, trial) is not None:
+        if sites.fit(need, trial) is not None:
             gone.remove(copy)
             room = trial
     return gone
-
-
-def _fit(need: Need, room: Mapping[str, int], others: AbstractSet[str] = frozenset()) -> tuple[Part, ...] | None:
-    """Where ``need`` goes: the fullest device that can hold it, else layer by layer over the emptiest ones.
-
-    A device that is not among ``others``, where copies of its model are, comes first.
-    """
-    whole = [(device in others, left, device) for device, left in room.items() if left >= need.size_bytes]
-    if whole:
-        return (Part(min(whole)[2], need.size_bytes),)
-    if not need.layers:
-        return None
-    parts: list[Part] = []
-    layers = list(need.layers)
-    for device, left in sorted(room.items(), key=lambda item: (-item[1], item[0])):
-        size = 0
-        while layers and size + layers[0] <= left:
-            size += layers.pop(0)
-        if size:
-            parts.append(Part(device, size))
-    return tuple(parts) if not layers else None
 
 
 def _free(devices: Sequence[Device], copies: Iterable[Copy]) -> dict[str, int]:

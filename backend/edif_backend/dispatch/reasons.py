@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from edif_backend.dispatch.placement import Copy, Device
+from edif_backend.dispatch.placement import Copy
+from edif_backend.dispatch.sites import Device, Need
 
 
 def who_holds(copies: Sequence[Copy]) -> str:
@@ -23,14 +24,19 @@ def who_holds(copies: Sequence[Copy]) -> str:
     return f"Waiting for memory that other models hold: {'; '.join(parts)}." if parts else "Waiting for memory."
 
 
-def too_large(size: int, most: int, devices: Sequence[Device]) -> str:
-    """Why a model of ``size`` bytes can never be loaded where there are at most ``most``, and what to do."""
-    capacity = max((device.capacity_bytes for device in devices), default=0)
-    here = "here" if len(devices) == 1 else f"on the largest of {len(devices)} machines"
+def too_large(need: Need, most: int, devices: Sequence[Device]) -> str:
+    """Why a model can never be loaded where there are at most ``most`` bytes for it, and what to do."""
+    nodes: dict[str, int] = {}
+    for device in devices:
+        nodes[device.node] = nodes.get(device.node, 0) + (0 if device.beside else device.capacity_bytes)
+    capacity, own = max(nodes.values(), default=0), any(device.beside for device in devices)
+    size = sum(need.spread.layers) if own and need.spread else need.size_bytes
+    here = "here" if len(nodes) == 1 else f"on the largest of {len(nodes)} machines"
     taken = f", {(capacity - most) / 1e9:.2f} GB of it taken by pinned models" if most < capacity else ""
+    mend = "" if own else "; the operator can raise `model_memory_bytes`"
     return (
         f"It needs {size / 1e9:.2f} GB of memory, and models may take {capacity / 1e9:.2f} GB {here}{taken}. "
-        "A smaller dtype halves it; the operator can raise `model_memory_bytes`."
+        f"A smaller dtype halves it{mend}."
     )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +16,18 @@ import structlog
 
 from edif_backend.dispatch.copies import Copies, Resident, loads_alike
 from edif_backend.dispatch.fetching import Fetching
-from edif_backend.dispatch.placement import Device, Need, Part, plan
+from edif_backend.dispatch.placement import plan
 from edif_backend.dispatch.reasons import too_large, too_little_free, who_holds
+from edif_backend.dispatch.rooms import Rooms, on_node
 from edif_backend.dispatch.scaling import missing, surplus, wants_spare
+from edif_backend.dispatch.sites import Device, Need, Part
+from edif_backend.dispatch.sizes import Size
+from edif_backend.dispatch.warm import WarmCopy, WarmTier
 from edif_backend.errors import ModelUnusable, ReplicaLost, SetupFailed
 from edif_backend.jobs import Jobs
 from edif_backend.models.catalogue import ModelEntry
 from edif_backend.models.experience import experience_with
 from edif_backend.models.live import LiveCatalogue
-from edif_backend.models.memory import replica_bytes
 from edif_backend.models.orders import Orders
 from edif_backend.models.snapshots import complete, folder_of
 from edif_backend.replicas.fleet import Fleet, Survivor, copy_name
@@ -43,8 +45,8 @@ _USUAL_LOAD_S = 20.0
 #: How often a model is loaded whose process dies on the way, and how long to wait in between.
 _LOADS, _LOAD_AGAIN_S = 3, 1.0
 
-#: How long a load is put off for want of free memory before idle models go for it.
-_SHORT_S = 10.0
+#: How long one is taken to need that waits warm.
+_WARM_LOAD_S = 1.0
 
 Spawn = Callable[[Coroutine[Any, Any, None]], object]
 
@@ -79,10 +81,11 @@ class Residents(Copies):
         self._fetching = Fetching(
             spawn, lambda entry, text: self._tell(entry, State.PROVISIONING, text), self._fetch_ended
         )
+        self._warm = WarmTier(fleet, spawn)
+        self._rooms = Rooms(fleet, self, self._warm, jobs.now)
         self._nodes: tuple[str, ...] = ()
         self._fetched: set[str] = set()
         self._wanted_since: dict[str, float] = {}
-        self._short_since: dict[str, float] = {}
         self._ordered: set[str] = set()
         self._failed_at: dict[str, float] = {}
         self._losses: Counter[str] = Counter()
@@ -99,7 +102,7 @@ class Residents(Copies):
 
     def serves_in_s(self, model: str) -> float:
         """In how many seconds ``model`` is expected to be loaded, by the last time that it was; a guess at first."""
-        usual_s = self._load_s.get(model, _USUAL_LOAD_S)
+        usual_s = _WARM_LOAD_S if self._warm.of(model) else self._load_s.get(model, _USUAL_LOAD_S)
         began = [found.loaded_at for found in self._of(model) if found.loading]
         return max(usual_s - (self._jobs.now() - min(began)), 1.0) if began else usual_s
 
@@ -113,61 +116,40 @@ class Residents(Copies):
         for model in waiting.keys() - self._entries.keys():
             self._jobs.refuse_waiting(model, f"The model {model} is not served any more.", {"code": "model-unknown"})
         self._forget_lost()
+        self._warm.follow(self._entries)
+        self._rooms.keep_free()
         self._press(waiting)
         self._let_go_idle()
         self._end_leaving()
-        devices = self._devices()
+        devices = self._rooms.devices()
         if devices:  # until the cluster has said what there is, nothing is impossible
             self._follow_plan(devices, waiting)
         self._fetch_missing()
 
     def _follow_plan(self, devices: list[Device], waiting: Mapping[str, int]) -> None:
-        needs = self._needs(waiting)
+        needs = self._needs(waiting, spread=any(device.beside for device in devices))
         copies = [self._copy(resident, waiting) for resident in self._residents.values()]
         decided = plan(devices, needs.values(), copies, self._jobs.now(), self._settings.model_turn_s)
         for name in decided.evicts:
             self._residents[name].leaving = "Another model needs its memory."
+            self._residents[name].parks = True
         for name, most in decided.impossible.items():
             if not self.serving(needs[name].model):
-                self._refuse(needs[name].model, too_large(needs[name].size_bytes, most, devices))
+                self._refuse(needs[name].model, too_large(needs[name], most, devices))
         for name, parts in decided.loads.items():
-            if not self._too_little_free(needs[name], parts):
+            if not self._waits_for_memory(needs[name], parts):
                 self._load(self._entries[needs[name].model], int(name.rpartition("#")[2]), parts)
         for name, need in needs.items():
             if not (name in decided.loads or name in decided.impossible or self._of(need.model)):
                 self._jobs.deploying(need.model, State.PROVISIONING, who_holds(copies))
         self._end_leaving()
 
-    def _devices(self) -> list[Device]:
-        """The nodes; with what is really free there where a load has waited for that long enough."""
-        devices = [Device(node.id, node.memory_bytes) for node in self._fleet.nodes]
-        return [
-            replace(device, lost_bytes=self._lost_bytes(device))
-            if self._jobs.now() - self._short_since.get(device.name, float("inf")) >= _SHORT_S
-            else device
-            for device in devices
-        ]
-
-    def _lost_bytes(self, device: Device) -> int:
-        free = self._fleet.free_bytes(device.name)
-        settled = self._held(device.name, loading=False)
-        return 0 if free is None else max(device.capacity_bytes - settled - free, 0)
-
-    def _too_little_free(self, need: Need, parts: Iterable[Part]) -> bool:
+    def _waits_for_memory(self, need: Need, parts: Iterable[Part]) -> bool:
         """Whether a load has to wait because memory is not there that should be; who waits and the operator hear it."""
-        for part in parts:
-            free = self._fleet.free_bytes(part.device)
-            if free is None or free - self._held(part.device, loading=True) >= part.size_bytes:
-                self._short_since.pop(part.device, None)
-                continue
-            if part.device not in self._short_since:
-                log.warning("too little memory is free", copy=need.name, needed=part.size_bytes, free=free)
-            self._short_since.setdefault(part.device, self._jobs.now())
-            if not self._of(need.model):
-                said = too_little_free(need.model, part.size_bytes, free)
-                self._tell(self._entries[need.model], State.PROVISIONING, said)
-            return True
-        return False
+        short = self._rooms.short_of(need, parts)
+        if short and not self._of(need.model):
+            self._tell(self._entries[need.model], State.PROVISIONING, too_little_free(need.model, *short))
+        return short is not None
 
     @property
     def _entries(self) -> dict[str, ModelEntry]:
@@ -212,11 +194,13 @@ class Residents(Copies):
             elif order.act == "deploy":
                 self._note(order.model)
             elif not copies:
+                self._warm.let_go(*self._warm.of(order.model))
                 self._ordered.discard(order.model)
                 self._jobs.deploy(order.model, "NOT_STARTED", "", 0)
             elif not copies[0].entry.pinned:
+                self._warm.let_go(*self._warm.of(order.model))
                 for resident in copies:
-                    resident.leaving = "Evicted on the operator's word."
+                    resident.leaving, resident.parks = "Evicted on the operator's word.", False
                 count = len(self._serving(order.model))
                 self._jobs.deploy(order.model, "RUNNING", "It goes when its running jobs have ended.", count)
 
@@ -228,7 +212,7 @@ class Residents(Copies):
             for place in surplus(self._crew(entry, wanted=True), self._jobs.now(), self._settings.scale_down_s):
                 staying[place].leaving = "Fewer copies are needed."
 
-    def _needs(self, waiting: Mapping[str, int]) -> dict[str, Need]:
+    def _needs(self, waiting: Mapping[str, int], *, spread: bool) -> dict[str, Need]:
         """What is wanted, not there, and on disk, by name of the copy; what is not on disk yet is fetched."""
         now = self._jobs.now()
         needs = {}
@@ -242,23 +226,23 @@ class Residents(Copies):
                 if not wanted:
                     self._wanted_since.pop(id, None)
                 continue
-            size_bytes = self._size(entry)
-            if size_bytes is None:
+            size = self._size(entry, spread=spread)
+            if size is None:
                 continue
-            since = self._wanted_since.setdefault(id, now)
+            since, waits_on = self._wanted_since.setdefault(id, now), {w.number: w.node for w in self._warm.of(id)}
             for number in self._free_numbers(id, count + spare):
-                name = copy_name(id, number)
-                needs[name] = Need(name, size_bytes, since, entry.pinned and not spare, model=id, spare=spare)
+                name, pinned, node = copy_name(id, number), entry.pinned and not spare, waits_on.get(number)
+                needs[name] = Need(name, size.memory_bytes, since, pinned, (), id, spare, size.spread, node)
         return needs
 
-    def _size(self, entry: ModelEntry) -> int | None:
+    def _size(self, entry: ModelEntry, *, spread: bool) -> Size | None:
         """Bytes of a copy; None when its files are not there yet, or are of no use."""
         snapshot = complete(entry, self._models_dir)
         if snapshot is None:
             self._fetching.begin(entry)
             return None
         try:
-            return replica_bytes(snapshot, self._settings.slots)
+            return Size.of(snapshot, self._settings.slots, spread=spread)
         except ModelUnusable as error:
             self._refuse(entry.id, str(error))
             return None
@@ -286,12 +270,20 @@ class Residents(Copies):
 
     def _take_over(self, found: Survivor) -> None:
         entry = self._entries[found.model]
-        size_bytes = self._size(entry)
-        if size_bytes is not None:
-            self._load(entry, int(found.copy.rpartition("#")[2]), (Part(found.node, size_bytes),))
+        number = int(found.copy.rpartition("#")[2])
+        size = self._size(entry, spread=bool(found.parts))
+        if size is None:
+            return
+        if found.parked:
+            self._warm.take_over(WarmCopy(entry, number, found.node, size.parked_bytes))
+        else:
+            self._load(entry, number, size.parts(found.node, found.parts))
 
     def _load(self, entry: ModelEntry, number: int, parts: tuple[Part, ...]) -> None:
         now = self._jobs.now()
+        back = self._warm.take(copy_name(entry.id, number), on_node(parts)[0])
+        if not back and number in self._warm.numbers(entry.id):  # that one waits on a node without room for it
+            number = self._free_numbers(entry.id, 1, fresh=True)[0]
         resident = Resident(entry, number, parts, now, now)
         alone = not self._of(entry.id)
         self._residents[resident.name] = resident
@@ -300,14 +292,15 @@ class Residents(Copies):
         if known_s := experience_with(entry, folder_of(entry, self._models_dir)).load_s:
             self._load_s.setdefault(entry.id, known_s)
         if alone:
-            self._jobs.deploying(entry.id, State.PROVISIONING, f"{entry.id} is not loaded; a place for it is made.")
+            said = "comes back from memory" if back else "is not loaded; a place for it is made"
+            self._jobs.deploying(entry.id, State.PROVISIONING, f"{entry.id} {said}.")
             self._jobs.deploy(entry.id, "DEPLOYING", "Starting.", 0)
-        self._spawn(self._load_now(resident, alone))
+        self._spawn(self._load_now(resident, alone, back))
 
-    async def _load_now(self, resident: Resident, alone: bool) -> None:
+    async def _load_now(self, resident: Resident, alone: bool, back: bool) -> None:
         began, entry = self._jobs.now(), resident.entry
         try:
-            await self._fleet.start(entry, resident.number, resident.parts[0].device, alone=alone)
+            await self._fleet.start(entry, resident.number, *on_node(resident.parts), alone=alone)
         except (ModelUnusable, SetupFailed) as error:
             self._residents.pop(resident.name, None)
             self._refuse(entry.id, str(error), error.code)
@@ -317,7 +310,8 @@ class Residents(Copies):
             self._failed_at.pop(entry.id, None)
             self._losses.pop(entry.id, None)
             self._pressed_since.pop(entry.id, None)  # what it changes is to be seen first
-            self._load_s[entry.id] = self._jobs.now() - began
+            if not back:
+                self._load_s[entry.id] = self._jobs.now() - began
             resident.loading, resident.loaded_at, resident.used_at = False, self._jobs.now(), self._jobs.now()
             log.info("model is there", copy=resident.name, seconds=round(resident.loaded_at - began, 2))
             self._jobs.deploying(entry.id, State.QUEUED, "The model is loaded; waiting for a free slot.")
@@ -389,10 +383,17 @@ class Residents(Copies):
                 self._spawn(self._end(resident))
 
     async def _end(self, resident: Resident) -> None:
-        await self._fleet.stop(resident.name)
+        size, node = self._size(resident.entry, spread=False) if resident.parks else None, on_node(resident.parts)[0]
+        parks = size and await self._warm.keep(WarmCopy(resident.entry, resident.number, node, size.parked_bytes))
+        if not parks:
+            await self._fleet.stop(resident.name)
         self._residents.pop(resident.name, None)
         if self.serving(resident.entry.id):
             self._note(resident.entry.id)
         else:
-            self._jobs.deploy(resident.entry.id, "NOT_STARTED", resident.leaving, 0)
+            said = f"{resident.leaving} It waits in memory to come back at once." if parks else resident.leaving
+            self._jobs.deploy(resident.entry.id, "NOT_STARTED", said, 0)
         self._turn()
+
+    def _free_numbers(self, model: str, count: int, *, fresh: bool = False) -> list[int]:
+        return self._warm.free_numbers(model, {found.number for found in self._of(model)}, count, fresh=fresh)

@@ -27,6 +27,7 @@ from edif_backend.executors.printed import Output, seconds_told
 from edif_backend.executors.progress import wait_until_loaded
 from edif_backend.executors.zygote import ZygoteConfig
 from edif_backend.models.catalogue import ModelEntry
+from edif_backend.models.devices import Shares
 from edif_backend.models.experience import experience_with, remember
 from edif_backend.models.peaks import Profile
 from edif_backend.models.snapshots import folder_of
@@ -97,6 +98,7 @@ class ExecutorPool:
         self._tasks: set[asyncio.Task[None]] = set()
         self._listening: asyncio.Task[None] | None = None
         self._keep: asyncio.StreamWriter | None = None
+        self.parked = False  #: it waits without executors
         self._last_words = ""
         self._judging: dict[asyncio.Task[None], str] = {}  # executors that are being checked, and whose they are
         self._model = ModelEntry.model_validate(entry)
@@ -110,8 +112,10 @@ class ExecutorPool:
         """Whether the zygote is there and heard."""
         return self._listening is not None and not self._listening.done()
 
-    async def start(self, say: Callable[[str], None]) -> None:
+    async def start(self, say: Callable[[str], None], parts: Shares = ()) -> None:
         """Start the zygote and wait until its model is loaded; ``say`` is told how far it is.
+
+        Without ``parts`` of devices it goes into the host's memory.
 
         Raises:
             JailUnavailable: bubblewrap is missing.
@@ -119,12 +123,14 @@ class ExecutorPool:
         """
         ours, theirs = socket.socketpair()
         line = jail.command(
-            ["-m", "edif_backend.executors.zygote", str(theirs.fileno()), self._config().dumps()],
+            ["-m", "edif_backend.executors.zygote", str(theirs.fileno()), self._config(parts).dumps()],
             folders=[self._folder, *self._adapters.values()],
             environment={"EDIF_ROLE": "executor", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"},
         )
         # Not asyncio's own: its transport reads whole buffers ahead, and the zygote is waited for in one place only.
-        self._zygote = await asyncio.to_thread(_start, line, theirs.fileno())
+        self._zygote = await asyncio.to_thread(
+            lambda: subprocess.Popen(line, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        )
         theirs.close()
         self._control = ours
         # The writer is kept only because the connection closes when it is collected.
@@ -137,9 +143,8 @@ class ExecutorPool:
             raise ModelUnusable(
                 self._last_words or "The process that loads it ended without a word; the replica's log has more."
             ) from None
-        self._listening = self._spawn(self._listen(reader))
-        for _ in range(self._target):
-            self._ready.append(await self._fork())
+        self._listening, self.parked = self._spawn(self._listen(reader)), True
+        await self.wake()
 
     async def run(
         self,
@@ -193,6 +198,20 @@ class ExecutorPool:
             await keeping.close()
         seconds["executor"] = round(time.perf_counter() - began, 6)
         return Done(result_bytes, seconds)
+
+    async def park(self) -> None:
+        """End all executors, none of which runs a job; the zygote waits, with the weights in the host's memory."""
+        self.parked = True
+        await self.judged()
+        for waiting in (self._ready, self._kept):
+            while waiting:
+                self._end(waiting.pop())
+
+    async def wake(self) -> None:
+        """Take jobs again after :meth:`park`."""
+        while self.parked and len(self._ready) < self._target:
+            self._ready.append(await self._fork())
+        self.parked = False
 
     async def stop(self) -> None:
         """End the zygote; all its executors go with it."""
@@ -280,7 +299,7 @@ class ExecutorPool:
             changed = str(frames.read_words(body).get("changed", "?")) if kind is Kind.KEPT else kind.name
         except (TimeoutError, FrameError, asyncio.IncompleteReadError, ConnectionError):
             changed = "no answer"
-        if changed or executor.jobs >= _JOBS or not self.alive:
+        if changed or executor.jobs >= _JOBS or self.parked or not self.alive:
             log.debug("executor ended", changed=frames.text(changed), jobs=executor.jobs)
             self._end(executor)
             return
@@ -310,7 +329,7 @@ class ExecutorPool:
         else:  # measuring took its time, too, and is not done again
             remember(self._model, self._folder, load_s=round(time.monotonic() - began, 1))
 
-    def _config(self) -> ZygoteConfig:
+    def _config(self, parts: Shares) -> ZygoteConfig:
         return ZygoteConfig(
             entry=self._entry,
             models_dir=str(self._folder.parent),
@@ -320,6 +339,7 @@ class ExecutorPool:
             shown=tuple(str(folder) for folder in jail.readable([self._folder, *self._adapters.values()])),
             adapters={name: str(folder) for name, folder in self._adapters.items()},
             profile=self._experience.profile.model_dump() if self._experience.profile else None,
+            parts=tuple(parts),
         )
 
     def _tell(self, frame: bytes, descriptor: int | None = None) -> None:
@@ -348,7 +368,7 @@ class ExecutorPool:
 
     async def _refill(self) -> None:
         await asyncio.sleep(_REFILL_AFTER_S)
-        if self.alive and len(self._ready) + len(self._forked) < self._target:
+        if self.alive and not self.parked and len(self._ready) + len(self._forked) < self._target:
             with contextlib.suppress(ExecutorLost):  # the next job meets it and says so
                 self._ready.append(await self._fork())
 
@@ -379,7 +399,3 @@ class ExecutorPool:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def _start(line: list[str], descriptor: int) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(line, pass_fds=[descriptor], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)

@@ -26,6 +26,7 @@ from edif_backend.errors import FabricError, ModelUnusable
 from edif_backend.executors import capabilities, frames, pages, walls
 from edif_backend.executors.allowance import Allowance
 from edif_backend.executors.frames import Kind
+from edif_backend.models.devices import Shares, for_torch
 from edif_backend.models.peaks import Profile
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class ZygoteConfig:
     shown: tuple[str, ...]  #: folders that the jail shows
     adapters: dict[str, str]  #: folders of the PEFT adapters of the model, by name
     profile: dict[str, Any] | None  #: what jobs of the model need, if it was measured before
+    parts: Shares = ()  #: devices and the bytes that each has for the model; none: the host's memory
 
     def dumps(self) -> str:
         """As JSON."""
@@ -164,7 +166,7 @@ def load(config: ZygoteConfig, say: Callable[[str], None]) -> TransformersModel:
     if snapshot is None:
         raise ModelUnusable(f"{entry.id}: its files are not there or not complete.")
     say(f"Loading the weights of {entry.id}.")
-    model = load_model(snapshot, entry)
+    model = load_model(snapshot, entry, for_torch(config.parts))
     if config.adapters:
         import peft  # noqa: F401 - so that no job has to
     pages.weights_to_huge_pages(model._module)

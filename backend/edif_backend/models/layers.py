@@ -36,6 +36,11 @@ class DoesNotFit(Exception):
     """The pieces do not fit the parts; the message says how large both are."""
 
 
+def is_inside(name: str) -> bool:
+    """Whether a tensor of this name is part of a layer."""
+    return _LAYER.match(name) is not None
+
+
 def cut(tensors: Iterable[Tensor]) -> tuple[Piece, ...]:
     """The pieces of a model with these tensors, in the order of the forward pass."""
     modules: dict[int, dict[str, None]] = {}
@@ -64,14 +69,18 @@ def _number(name: str) -> int | None:
 
 
 def device_map(pieces: Sequence[Piece], parts: Sequence[tuple[str, int]]) -> dict[str, str]:
-    """The device of each module: pieces in order, as many on each part as it has bytes for.
+    """The device of each module: pieces in order, each part with its share of them, and none with more than it has.
+
+    Where shares would be too much for a part, each takes as many as it has bytes for.
 
     Args:
-        parts: devices, and the bytes of the model that each is to hold, in the order of the forward pass.
+        parts: devices, and the bytes that each has for the model and its jobs, in the order of the forward pass.
 
     Raises:
         DoesNotFit: they hold less than the pieces need, or a piece is larger than what is left of a part.
     """
+    if shared := _shared(pieces, parts):
+        return shared
     placed: dict[str, str] = {}
     left = list(parts)
     room = left[0][1] if left else 0
@@ -86,6 +95,25 @@ def device_map(pieces: Sequence[Piece], parts: Sequence[tuple[str, int]]) -> dic
             )
         room -= piece.size_bytes
         placed.update(dict.fromkeys(piece.modules, left[0][0]))
+    return placed
+
+
+def _shared(pieces: Sequence[Piece], parts: Sequence[tuple[str, int]]) -> dict[str, str]:
+    """Each piece where its middle falls when the parts are laid along the model; nothing where one has too little."""
+    whole, given = sum(piece.size_bytes for piece in pieces), sum(size for _, size in parts)
+    placed: dict[str, str] = {}
+    rooms = [size for _, size in parts]
+    before, place, passed = 0, 0, 0
+    for piece in pieces:
+        middle = (before + piece.size_bytes / 2) * given
+        while place < len(parts) - 1 and middle > (passed + parts[place][1]) * whole:
+            passed += parts[place][1]
+            place += 1
+        before += piece.size_bytes
+        if not rooms or rooms[place] < piece.size_bytes:
+            return {}
+        rooms[place] -= piece.size_bytes
+        placed.update(dict.fromkeys(piece.modules, parts[place][0]))
     return placed
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 
+from edif_backend.models import layers
 from edif_backend.models.catalogue import Dtype
 from edif_backend.models.experience import experience_with
 from edif_backend.models.snapshots import Snapshot, tensors_of
@@ -48,8 +49,10 @@ _ORDINARY_TOKENS = 128
 #: An executor's own pages, without the activations of its job.
 EXECUTOR_BYTES = 30 * MIB
 
-#: How much of the machine's memory models may take unless the operator says otherwise.
-_SHARE = 0.7
+#: How much of the machine's memory loaded models may take, and those that wait warm, unless the operator says.
+_SHARE, _WARM_SHARE = 0.7, 0.1
+
+_EMBEDDING = re.compile(r"embed|wte|wpe")
 
 
 def weight_bytes(snapshot: Snapshot, dtype: Dtype) -> int:
@@ -57,13 +60,15 @@ def weight_bytes(snapshot: Snapshot, dtype: Dtype) -> int:
     if dtype not in _UNQUANTIZED_BYTES:
         counted = snapshot.manifest.parameters.items()
         return int(sum(count * _WHOLE_NUMBER_BYTES.get(stored, _DTYPE_BYTES[dtype]) for stored, count in counted))
-    total = 0.0
-    for name, stored, shape in tensors_of(snapshot):
-        if len(shape) == 2 and stored not in _WHOLE_NUMBER_BYTES and not _NOT_QUANTIZED.search(name):
-            total += math.prod(shape) * _DTYPE_BYTES[dtype] + 4 * shape[0]  # and a scale a row
-        else:
-            total += math.prod(shape) * _WHOLE_NUMBER_BYTES.get(stored, _UNQUANTIZED_BYTES[dtype])
-    return int(total)
+    return int(sum(_held_bytes(*tensor, dtype) for tensor in tensors_of(snapshot)))
+
+
+def _held_bytes(name: str, stored: str, shape: list[int], dtype: Dtype) -> float:
+    if dtype not in _UNQUANTIZED_BYTES:
+        return math.prod(shape) * _WHOLE_NUMBER_BYTES.get(stored, _DTYPE_BYTES[dtype])
+    if len(shape) == 2 and stored not in _WHOLE_NUMBER_BYTES and not _NOT_QUANTIZED.search(name):
+        return math.prod(shape) * _DTYPE_BYTES[dtype] + 4 * shape[0]  # and a scale a row
+    return math.prod(shape) * _WHOLE_NUMBER_BYTES.get(stored, _UNQUANTIZED_BYTES[dtype])
 
 
 def jailed_bytes(snapshot: Snapshot, slots: int) -> int:
@@ -78,9 +83,46 @@ def replica_bytes(snapshot: Snapshot, slots: int) -> int:
     return ACTOR_BYTES + jailed_bytes(snapshot, slots)
 
 
+def parked_bytes(snapshot: Snapshot) -> int:
+    """Host memory of a replica of ``snapshot`` that waits without executors."""
+    return ACTOR_BYTES + ZYGOTE_BYTES + weight_bytes(snapshot, snapshot.entry.dtype)
+
+
+def beside_bytes(snapshot: Snapshot, slots: int) -> int:
+    """Host memory of a replica whose model lies on devices; the weights are there too, to mend and to come back."""
+    return parked_bytes(snapshot) + slots * EXECUTOR_BYTES
+
+
+def layer_bytes(snapshot: Snapshot, slots: int) -> tuple[int, ...]:
+    """What each piece of ``snapshot`` takes of a device, in the order of the forward pass.
+
+    What ``slots`` ordinary jobs need beside the weights is shared out among the pieces by their size.
+    """
+    found = sorted(tensors_of(snapshot), key=lambda tensor: _place(tensor[0]))  # in a file they are in any order
+    held = [layers.Tensor(tensor[0], int(_held_bytes(*tensor, snapshot.entry.dtype))) for tensor in found]
+    sizes = [piece.size_bytes for piece in layers.cut(held)]
+    profile = experience_with(snapshot.entry, snapshot.folder).profile
+    jobs = slots * profile.peak_bytes(1, _ORDINARY_TOKENS) if profile else 0
+    return tuple(size + math.ceil(jobs * size / sum(sizes)) for size in sizes)
+
+
+def _place(name: str) -> int:
+    """Before the layers, among them, or after them."""
+    return 1 if layers.is_inside(name) else 0 if _EMBEDDING.search(name) else 2
+
+
 def host_bytes() -> int:
-    """Memory that models may take here: a share of the machine's, or of what its control group allows."""
+    """Memory that loaded models may take here: a share of the machine's, or of what its control group allows."""
+    return int(_machine_bytes() * _SHARE)
+
+
+def warm_host_bytes() -> int:
+    """Memory that models that wait to come back may take here."""
+    return int(_machine_bytes() * _WARM_SHARE)
+
+
+def _machine_bytes() -> int:
     total = psutil.virtual_memory().total
     with contextlib.suppress(OSError, ValueError):  # no such group, or "max"
         total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
-    return int(total * _SHARE)
+    return total

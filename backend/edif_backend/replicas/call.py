@@ -32,3 +32,13 @@ class Outcome:
     result_bytes: int = 0
     sha256: str = ""  #: of the result object, in hex
     seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """What a replica tells a dispatcher that has not known it."""
+
+    node: str  #: of Ray
+    jobs: tuple[tuple[str, int], ...]  #: that it runs or has ended, by id and attempt
+    parts: tuple[tuple[str, int], ...]  #: devices of the node, and what it has of each
+    parked: bool  #: it waits without executors

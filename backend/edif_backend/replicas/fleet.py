@@ -20,7 +20,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from edif_backend.errors import ModelUnusable, ReplicaLost
 from edif_backend.models.catalogue import ModelEntry
-from edif_backend.replicas.call import Call, Outcome
+from edif_backend.models.devices import Shares
+from edif_backend.replicas.call import Call, Census, Outcome
 from edif_backend.replicas.nodes import Node, NodeWatch, free_here_bytes, nodes
 from edif_backend.replicas.replica import Replica
 from edif_backend.settings import BackendSettings
@@ -42,6 +43,8 @@ class Survivor:
     model: str
     node: str
     jobs: frozenset[tuple[str, int]]  #: that it runs or has ended, by id and attempt
+    parts: Shares = ()  #: devices of the node, and what it has of each
+    parked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ class Fleet:
         self._installation = installation
         self._settings = settings
         self._known: dict[str, _Known] = {}
+        self._parked: dict[str, _Known] = {}
         self._address = ""
         self._here = ""
         self.nodes: tuple[Node, ...] = ()
@@ -89,15 +93,17 @@ class Fleet:
         alive = {node.id for node in found}
         log.info("nodes", nodes=[node.name for node in found])
         self.nodes = found
-        for copy, known in list(self._known.items()):
-            if known.node not in alive:
-                log.warning("replica lost with its node", copy=copy, node=known.node)
-                del self._known[copy]
+        for copies in (self._known, self._parked):
+            for copy, known in list(copies.items()):
+                if known.node not in alive:
+                    log.warning("replica lost with its node", copy=copy, node=known.node)
+                    del copies[copy]
 
-    async def start(self, entry: ModelEntry, number: int, node: str, *, alone: bool) -> None:
-        """Make a copy of a model on ``node``, or find it, and wait until its model is loaded.
+    async def start(self, entry: ModelEntry, number: int, node: str, parts: Shares, *, alone: bool) -> None:
+        """Make a copy of a model on ``node``, or find it or bring it back there, and wait until its model is loaded.
 
         Args:
+            parts: devices of the node and the bytes that each has for it; none: it goes into the node's memory.
             alone: whether no other copy serves: jobs that wait are told how far it is.
 
         Raises:
@@ -116,8 +122,9 @@ class Fleet:
             self._installation.model_dump(mode="json"),
             self._settings.model_dump(),  # not as JSON, which hides secrets
         )
+        self._parked.pop(copy_name(entry.id, number), None)
         try:
-            await actor.start.remote(tell=alone)
+            await actor.start.remote(tell=alone, parts=tuple(parts))
         except ray.exceptions.RayTaskError as error:
             ray.kill(actor)
             raise ModelUnusable(str(error.cause)) from error
@@ -125,9 +132,26 @@ class Fleet:
             raise ReplicaLost("The process that loads the model died; it is started again.") from error
         self._known[copy_name(entry.id, number)] = _Known(actor, node)
 
+    async def park(self, copy: str) -> bool:
+        """Have a copy that runs nothing wait in the memory of its node; :meth:`start` brings it back.
+
+        Returns:
+            Whether it does; where not, it was lost.
+        """
+        known = self._known.pop(copy, None)
+        if known is None:
+            return False
+        try:
+            await asyncio.wait_for(known.actor.park.remote(), _END_S)
+        except (ray.exceptions.RayError, TimeoutError):
+            ray.kill(known.actor)
+            return False
+        self._parked[copy] = known
+        return True
+
     async def stop(self, copy: str) -> None:
         """End a copy, its zygote and executors with it; returns when its process is gone."""
-        known = self._known.pop(copy, None)
+        known = self._known.pop(copy, None) or self._parked.pop(copy, None)
         if known is not None:
             ray.kill(known.actor)
             with contextlib.suppress(ray.exceptions.RayError, TimeoutError):
@@ -148,10 +172,11 @@ class Fleet:
                     log.info("a replica that nobody knows is ended", replica=name)
                     ray.kill(actor)
                     continue
-                node, jobs = census
                 copy = copy_name(prefixes[prefix], int(number))
-                self._known[copy] = _Known(actor, node)
-                found.append(Survivor(copy, prefixes[prefix], node, frozenset(jobs)))
+                (self._parked if census.parked else self._known)[copy] = _Known(actor, census.node)
+                found.append(
+                    Survivor(copy, prefixes[prefix], census.node, frozenset(census.jobs), census.parts, census.parked)
+                )
         return found
 
     async def run(self, copy: str, call: Call) -> Outcome:
@@ -208,6 +233,10 @@ class Fleet:
         writer.close()
         return True
 
+    def parked(self, copy: str) -> bool:
+        """Whether a copy waits and is not known to be lost."""
+        return copy in self._parked
+
     def loaded(self, copy: str) -> bool:
         """Whether a copy is known and not known to be lost."""
         return copy in self._known
@@ -225,10 +254,10 @@ def _name(entry: ModelEntry, number: int | None = None) -> str:
     return prefix if number is None else f"{prefix}#{number}"
 
 
-async def _census(actor: Any) -> tuple[str, list[tuple[str, int]]] | None:
-    """On which node a replica is and which jobs it knows; None when it does not answer."""
+async def _census(actor: Any) -> Census | None:
+    """What a replica tells of itself; None when it does not answer."""
     try:
-        answer: tuple[str, list[tuple[str, int]]] = await asyncio.wait_for(actor.census.remote(), _END_S)
+        answer: Census = await asyncio.wait_for(actor.census.remote(), _END_S)
     except (ray.exceptions.RayError, TimeoutError):
         return None
     return answer

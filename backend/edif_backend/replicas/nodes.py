@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import psutil
 import ray
 
+from edif_backend.models import devices
+
 _LOOK_S = 1.0
 
 
@@ -24,12 +26,20 @@ class Node:
     id: str
     name: str  #: its address
     memory_bytes: int  #: what models may take there: the resource ``memory`` that its Ray node was started with
+    warm_bytes: int = 0  #: what models that wait may take there besides
+    devices: tuple[tuple[str, int], ...] = ()  #: its own devices and their bytes
 
 
 def nodes() -> tuple[Node, ...]:
     """The nodes that are alive."""
     found = [
-        Node(node["NodeID"], node["NodeManagerAddress"], int(node["Resources"].get("memory", 0)))
+        Node(
+            node["NodeID"],
+            node["NodeManagerAddress"],
+            int(node["Resources"].get("memory", 0)),
+            devices.warm_bytes(node["Resources"]),
+            devices.devices(node["Resources"]),
+        )
         for node in ray.nodes()
         if node["Alive"]
     ]

@@ -22,10 +22,11 @@ from edif_backend.executors import jail
 from edif_backend.executors.pool import ExecutorPool, Limits
 from edif_backend.jobs import open_jobs
 from edif_backend.models.catalogue import ModelEntry
+from edif_backend.models.devices import Shares
 from edif_backend.models.snapshots import prepare
 from edif_backend.objects import open_objects
 from edif_backend.objects.behind import WriteBehind
-from edif_backend.replicas.call import Call, Outcome
+from edif_backend.replicas.call import Call, Census, Outcome
 from edif_backend.replicas.users_shelf import UsersShelf
 from edif_backend.settings import BackendSettings
 from edif_protocol.installation import Installation
@@ -58,19 +59,27 @@ class Replica:
         self._objects = open_objects(self._installation.objects_dir, self._settings)
         self._pool: ExecutorPool | None = None
         self._starting = asyncio.Lock()
+        self._parts: Shares = ()
 
-    async def census(self) -> tuple[str, list[tuple[str, int]]]:
-        """The Ray node that it is on, and the jobs it runs or has ended, by id and attempt."""
-        return str(ray.get_runtime_context().get_node_id()), list(self._calls)
+    async def census(self) -> Census:
+        """Where it is and what it does."""
+        parked = self._pool is not None and self._pool.parked
+        return Census(str(ray.get_runtime_context().get_node_id()), tuple(self._calls), tuple(self._parts), parked)
 
-    async def start(self, tell: bool = True) -> None:
-        """Load the model, if it is not loaded; with ``tell``, jobs that wait for it are told how far it is.
+    async def start(self, tell: bool = True, parts: Shares | None = None) -> None:
+        """Load the model, if it is not loaded, or bring it back if it is parked.
+
+        Args:
+            tell: whether jobs that wait for it are told how far it is.
+            parts: devices and the bytes that each has for it; None: those it had.
 
         Raises:
             ModelUnusable, JailUnavailable: with what the operator must mend.
         """
         async with self._starting:
+            self._parts = self._parts if parts is None else parts
             if self._pool and self._pool.alive:
+                await self._pool.wake()
                 return
             say: Callable[[str], None] = self._say if tell else _unsaid
             layers = await asyncio.to_thread(jail.trial)
@@ -87,9 +96,15 @@ class Replica:
             pool = ExecutorPool(
                 self._entry.model_dump(mode="json"), Path(snapshot.folder), limits, ready=settings.slots
             )
-            await pool.start(say)
+            await pool.start(say, self._parts)
             self._pool = pool
             log.info("model loaded", model=self._entry.id, parameters=pool.parameters)
+
+    async def park(self) -> None:
+        """Give back what serving takes, while no job runs: devices and executors; :meth:`start` brings it back."""
+        async with self._starting:
+            if self._pool:
+                await self._pool.park()
 
     async def run(self, call: Call) -> Outcome:
         """Run one job; every ending is an outcome, so that nothing raised in a jail travels further."""

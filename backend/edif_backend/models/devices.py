@@ -1,0 +1,44 @@
+"""What a machine offers to models, as its node of the Ray cluster reports it: memory, warm memory, devices.
+
+Pure.  Written when a node is started (:mod:`edif_backend.cli.ray_node`), read by the dispatcher
+(:mod:`edif_backend.replicas.nodes`).  A node with devices of its own holds its models on these, and in its memory
+what goes beside them; any other holds them in its memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+#: A device that is none: what is said to lie there lies in the host's memory, so that placement can be tried anywhere.
+SIMULATED = "simulated:"
+
+_DEVICE, _WARM = "edif-device:", "edif-warm"
+
+#: Device and bytes, in the order of the forward pass.
+Shares = Sequence[tuple[str, int]]
+
+
+def resources(warm_bytes: int, devices: Shares) -> dict[str, int]:
+    """Ray's custom resources that say so; Ray counts nothing with them."""
+    return {_WARM: warm_bytes, **{f"{_DEVICE}{name}": size for name, size in devices if size}}
+
+
+def warm_bytes(reported: Mapping[str, float]) -> int:
+    """What models that wait may take of a node's memory, by its resources."""
+    return int(reported.get(_WARM, 0))
+
+
+def devices(reported: Mapping[str, float]) -> tuple[tuple[str, int], ...]:
+    """The devices of a node and their bytes, by its resources."""
+    found = [(name.removeprefix(_DEVICE), int(size)) for name, size in reported.items() if name.startswith(_DEVICE)]
+    return tuple(sorted(found))
+
+
+def simulated(sizes: Iterable[int]) -> tuple[tuple[str, int], ...]:
+    """Devices of these sizes that only pretend."""
+    return tuple((f"{SIMULATED}{number}", size) for number, size in enumerate(sizes))
+
+
+def for_torch(shares: Shares) -> list[tuple[str, int]]:
+    """The same in torch's words."""
+    return [("cpu" if name.startswith(SIMULATED) else name, size) for name, size in shares]
