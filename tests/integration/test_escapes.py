@@ -6,13 +6,12 @@ After each, the replica's side is there and the next user's job is right.  Needs
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import os
-import socket
-import subprocess
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,9 @@ import pytest_asyncio
 import torch
 from nnsight import TransformersModel
 from nnsight.schema.request import RequestModel
-from tests.escapes import attempts, bombs, files, kernel_calls, neighbours, network
+from tests.escapes import attempts, bombs, files, kernel_calls, neighbours, network, siblings
 from tests.escapes.attempts import Attempt, Scene
+from tests.escapes.control import Outside, control_is_possible, standing_by, steps
 from tests.memory_keeper import MemoryKeeper
 
 from edif_backend.errors import ExecutorLost, JobFailed, UserCodeFailed
@@ -38,7 +38,7 @@ ENTRY = ModelEntry(id=TINY_ID, title="tiny", source="tiny", repo=TINY_ID)
 LIMITS = Limits(result_bytes=1 << 20, memory_bytes=2 << 30, tmp_bytes=16 << 20, threads=1)
 
 #: What user code travels in, and what the control reads: by value, for neither has this folder.
-for module in (attempts, bombs, files, kernel_calls, neighbours, network, sys.modules[__name__]):
+for module in (attempts, bombs, files, kernel_calls, neighbours, network, siblings, sys.modules[__name__]):
     nnsight.register(module)
     cloudpickle.register_pickle_by_value(module)
 
@@ -65,76 +65,14 @@ async def pool(snapshot: Snapshot) -> AsyncIterator[ExecutorPool]:
 
 @pytest.fixture(scope="module")
 def scene(snapshot: Snapshot, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    """Those that the attempts are aimed at; all of them are there while the suite runs."""
-    folder = tmp_path_factory.mktemp("scene")
-    for name in ("secret", "jobs.sqlite"):
-        (folder / name).write_text("a secret of another user")
-    shared = Path(f"/dev/shm/edif-escapes-{os.getpid()}")
-    shared.write_text("secret")
-    with ExitStack() as stack:
-        stack.callback(shared.unlink)
-        victim = subprocess.Popen(["/bin/sleep", "600"], env={"VICTIMS_KEY": "1"})
-        stack.callback(victim.wait)
-        stack.callback(victim.kill)
-        abstract = f"\0edif-escapes-{os.getpid()}"
-        listening = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(2)]
-        for sock, address in zip(listening, (str(folder / "socket"), abstract), strict=True):
-            sock.bind(address)
-            sock.listen(64)
-        server = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=64))
-        yield {
-            "secret": str(folder / "secret"),
-            "database": str(folder / "jobs.sqlite"),
-            "home": str(folder),
-            "model_file": str(next(Path(snapshot.folder).glob("*.safetensors"))),
-            "shared_memory": str(shared),
-            "victim": victim.pid,
-            "unix": str(folder / "socket"),
-            "abstract": abstract,
-            "port": server.getsockname()[1],
-        }
-
-
-class Outside:
-    """The control's process."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.count = 0
-        environment = {**os.environ, "THE_OPERATORS_SECRET": "1", "PYTHONPATH": ""}
-        script = Path(attempts.__file__).with_name("outside.py")
-        with open(os.devnull) as inherited:
-            self.process = subprocess.Popen(
-                [sys.executable, str(script)],
-                pass_fds=[inherited.fileno()],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env=environment,
-                text=True,
-            )
-
-    def works(self, codes: list[Callable[[Scene], Any]], scene: Scene) -> bool:
-        """Whether the last of these, run one after the other, gives something true."""
-        self.count += 1
-        path = self.folder / f"{self.count}.attempt"
-        path.write_bytes(cloudpickle.dumps((codes, scene)))
-        assert self.process.stdin
-        assert self.process.stdout
-        self.process.stdin.write(f"{path}\n")
-        self.process.stdin.flush()
-        assert self.process.stdout.readline() == "done\n"
-        return path.with_suffix(".worked").exists()
+    with standing_by(tmp_path_factory.mktemp("scene"), next(Path(snapshot.folder).glob("*.safetensors"))) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
 def outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outside]:
-    control = Outside(tmp_path_factory.mktemp("outside"))
-    yield control
-    assert control.process.stdin
-    assert control.process.stdout
-    control.process.stdin.close()
-    control.process.wait()
-    control.process.stdout.close()
+    with Outside(tmp_path_factory.mktemp("outside")) as control:
+        yield control
 
 
 class Capture:
@@ -158,7 +96,11 @@ class Kept:
 
 
 async def run(
-    pool: ExecutorPool, model: TransformersModel, code: Callable[[], Any], said: list[str] | None = None
+    pool: ExecutorPool,
+    model: TransformersModel,
+    code: Callable[[], Any],
+    said: list[str] | None = None,
+    user: str = "ada",
 ) -> Any:
     """What ``code`` gives when it runs as a job."""
     capture = Capture()
@@ -167,13 +109,13 @@ async def run(
     sink = Kept()
     lines = [] if said is None else said
     await pool.run(
-        user="ada",
+        user=user,
         compress=False,
         env={},
         payload=capture.payload,
         sink=sink,
         keeper=MemoryKeeper(),
-        time_limit_s=20,
+        time_limit_s=60,
         started=lambda: None,
         said=lines.append,
     )
@@ -182,7 +124,7 @@ async def run(
 
 async def in_the_jail(pool: ExecutorPool, model: TransformersModel, attempt: Attempt, scene: Scene) -> Any:
     came = None
-    for code in [attempt.code, *([attempt.then] if attempt.then else [])]:
+    for code in steps(attempt):
         try:
             came = await run(pool, model, lambda code=code: code(scene) or 0)
         except JobFailed:
@@ -194,12 +136,43 @@ async def in_the_jail(pool: ExecutorPool, model: TransformersModel, attempt: Att
 async def test_nothing_gets_out(
     pool: ExecutorPool, model: TransformersModel, outside: Outside, scene: Scene, attempt: Attempt
 ) -> None:
-    if os.getuid() == 0 or not attempt.needs_root:
-        codes = [attempt.code, *([attempt.then] if attempt.then else [])]
-        assert await asyncio.to_thread(outside.works, codes, scene), "the control: it does not work outside either"
+    if control_is_possible(attempt):
+        worked = await asyncio.to_thread(outside.works, steps(attempt), scene)
+        assert worked, "the control: it does not work outside either"
     assert not await in_the_jail(pool, model, attempt, scene)
     assert await run(pool, model, lambda: 42) == 42
     assert pool.alive
+
+
+async def test_another_users_executor_of_the_same_zygote_is_out_of_reach(
+    pool: ExecutorPool, model: TransformersModel, tmp_path: Path
+) -> None:
+    name, told = f"edif-sibling-{os.getpid()}", tmp_path / "told"
+    hiding: Scene = {"name": name, "told": "", "seconds": 50}
+    said: list[str] = []
+    graces = asyncio.create_task(run(pool, model, lambda: siblings.hide(hiding), said, user="grace"))
+    outside = dict(hiding, told=str(told))
+    (tmp_path / "own").mkdir()
+    with Outside(tmp_path) as other, Outside(tmp_path / "own") as own:
+        plain = asyncio.create_task(asyncio.to_thread(other.works, [siblings.hide], outside))
+        while not (said and told.exists() and told.read_text()):
+            assert not graces.done()
+            assert not plain.done()
+            await asyncio.sleep(0.05)
+        pid = int(told.read_text())
+        for attempt in siblings.ATTEMPTS:
+            if control_is_possible(attempt):
+                assert await asyncio.to_thread(own.works, [attempt.code], {**outside, "others": [pid]}), attempt.name
+            inside = {**hiding, "others": list(range(1, 300))}
+            assert not await in_the_jail(pool, model, attempt, inside), attempt.name
+        assert not graces.done(), "it was there all the time"
+        graces.cancel()
+        os.kill(pid, signal.SIGKILL)
+        await plain
+    for left in ("/tmp", "/dev/shm"):
+        await asyncio.to_thread(os.unlink, f"{left}/{name}")
+    with contextlib.suppress(asyncio.CancelledError):
+        await graces
 
 
 async def test_there_are_as_many_as_promised() -> None:
