@@ -35,8 +35,8 @@ def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
 async def pool(snapshot: Snapshot) -> AsyncIterator[ExecutorPool]:
     sizes = layer_bytes(snapshot, 1)
     parts = [("simulated:0", sum(sizes[:2])), ("simulated:1", sum(sizes[2:]))]
-    executors = ExecutorPool(ENTRY.model_dump(mode="json"), Path(snapshot.folder), LIMITS, ready=2)
-    await executors.start(lambda _: None, parts)
+    executors = ExecutorPool(ENTRY.model_dump(mode="json"), Path(snapshot.folder), LIMITS, ready=2, parts=parts)
+    await executors.start(lambda _: None)
     yield executors
     await executors.stop()
 
@@ -85,9 +85,10 @@ async def test_a_parked_pool_keeps_its_zygote_alone_and_wakes_with_the_same_answ
 
 
 async def test_parts_that_are_too_small_are_refused_with_the_sizes(snapshot: Snapshot) -> None:
-    executors = ExecutorPool(ENTRY.model_dump(mode="json"), Path(snapshot.folder), LIMITS, ready=1)
+    parts = [("simulated:0", 1000), ("simulated:1", 1000)]
+    executors = ExecutorPool(ENTRY.model_dump(mode="json"), Path(snapshot.folder), LIMITS, ready=1, parts=parts)
     try:
         with pytest.raises(ModelUnusable, match=r"cannot be spread over devices: .* do not fit into 2 parts of 2,000"):
-            await executors.start(lambda _: None, [("simulated:0", 1000), ("simulated:1", 1000)])
+            await executors.start(lambda _: None)
     finally:
         await executors.stop()

@@ -83,13 +83,13 @@ class ExecutorPool:
         folder: its files, the one folder an executor may read besides the system's.
         limits: what one job may take.
         ready: how many executors are kept forked ahead.
+        parts: devices that hold the weights, and the bytes of each, in the order of the forward pass; none: the host.
     """
 
-    def __init__(self, entry: dict[str, Any], folder: Path, limits: Limits, ready: int) -> None:
+    def __init__(self, entry: dict[str, Any], folder: Path, limits: Limits, ready: int, parts: Shares = ()) -> None:
         self._entry = entry
         self._folder = folder
-        self._limits = limits
-        self._target = ready
+        self._limits, self._target = limits, ready
         self._zygote: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._ready: deque[_Executor] = deque()
@@ -105,6 +105,7 @@ class ExecutorPool:
         self._experience = experience_with(self._model, folder)
         adapters = self._model.adapter_entries
         self._adapters = {adapter.id: folder_of(adapter, folder.parent) for adapter in adapters}
+        self._parts = tuple(parts)
         self.parameters = 0
 
     @property
@@ -112,10 +113,8 @@ class ExecutorPool:
         """Whether the zygote is there and heard."""
         return self._listening is not None and not self._listening.done()
 
-    async def start(self, say: Callable[[str], None], parts: Shares = ()) -> None:
+    async def start(self, say: Callable[[str], None]) -> None:
         """Start the zygote and wait until its model is loaded; ``say`` is told how far it is.
-
-        Without ``parts`` of devices it goes into the host's memory.
 
         Raises:
             JailUnavailable: bubblewrap is missing.
@@ -123,7 +122,7 @@ class ExecutorPool:
         """
         ours, theirs = socket.socketpair()
         line = jail.command(
-            ["-m", "edif_backend.executors.zygote", str(theirs.fileno()), self._config(parts).dumps()],
+            ["-m", "edif_backend.executors.zygote", str(theirs.fileno()), self._config().dumps()],
             folders=[self._folder, *self._adapters.values()],
             environment={"EDIF_ROLE": "executor", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"},
         )
@@ -329,7 +328,7 @@ class ExecutorPool:
         else:  # measuring took its time, too, and is not done again
             remember(self._model, self._folder, load_s=round(time.monotonic() - began, 1))
 
-    def _config(self, parts: Shares) -> ZygoteConfig:
+    def _config(self) -> ZygoteConfig:
         return ZygoteConfig(
             entry=self._entry,
             models_dir=str(self._folder.parent),
@@ -339,7 +338,7 @@ class ExecutorPool:
             shown=tuple(str(folder) for folder in jail.readable([self._folder, *self._adapters.values()])),
             adapters={name: str(folder) for name, folder in self._adapters.items()},
             profile=self._experience.profile.model_dump() if self._experience.profile else None,
-            parts=tuple(parts),
+            parts=self._parts,
         )
 
     def _tell(self, frame: bytes, descriptor: int | None = None) -> None:

@@ -93,10 +93,9 @@ class Replica:
                 tmp_bytes=settings.executor_tmp_bytes,
                 threads=settings.threads,
             )
-            pool = ExecutorPool(
-                self._entry.model_dump(mode="json"), Path(snapshot.folder), limits, ready=settings.slots
-            )
-            await pool.start(say, self._parts)
+            entry, folder = self._entry.model_dump(mode="json"), Path(snapshot.folder)
+            pool = ExecutorPool(entry, folder, limits, ready=settings.slots, parts=self._parts)
+            await pool.start(say)
             self._pool = pool
             log.info("model loaded", model=self._entry.id, parameters=pool.parameters)
 
