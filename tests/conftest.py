@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
+import hypothesis
 import psutil
 import pytest
 
@@ -29,6 +30,10 @@ ARTIFACTS = CHECKOUT / ".artifacts"
 _PREPARED_MODELS = ARTIFACTS / "models"
 
 _START_S = 280
+
+# A loaded machine is no reason to fail: no test asserts how long something took.
+hypothesis.settings.register_profile("edif", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("edif")
 
 #: A catalogue with the tiny model alone, loaded at start.
 TINY_ALONE = '[models."edif/tiny-gpt2"]\ntitle = "Random GPT-2"\nsource = "tiny"\npurpose = "test"\npinned = true\n'

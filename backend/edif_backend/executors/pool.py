@@ -87,13 +87,12 @@ class ExecutorPool:
     """
 
     def __init__(self, entry: dict[str, Any], folder: Path, limits: Limits, ready: int, parts: Shares = ()) -> None:
-        self._entry = entry
-        self._folder = folder
+        self._entry, self._folder = entry, folder
         self._limits, self._target = limits, ready
         self._zygote: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
-        self._ready: deque[_Executor] = deque()
-        self._kept: deque[_Executor] = deque()  # each for its user, the one that was used last at the end
+        # Those kept are each for its user, the one that was used last at the end.
+        self._ready, self._kept = deque[_Executor](), deque[_Executor]()
         self._forked: deque[asyncio.Future[int]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._listening: asyncio.Task[None] | None = None
@@ -202,9 +201,8 @@ class ExecutorPool:
         """End all executors, none of which runs a job; the zygote waits, with the weights in the host's memory."""
         self.parked = True
         await self.judged()
-        for waiting in (self._ready, self._kept):
-            while waiting:
-                self._end(waiting.pop())
+        while waiting := self._ready or self._kept:
+            self._end(waiting.pop())
 
     async def wake(self) -> None:
         """Take jobs again after :meth:`park`."""
@@ -370,6 +368,8 @@ class ExecutorPool:
         if self.alive and not self.parked and len(self._ready) + len(self._forked) < self._target:
             with contextlib.suppress(ExecutorLost):  # the next job meets it and says so
                 self._ready.append(await self._fork())
+                if self.parked:  # since then
+                    self._end(self._ready.pop())
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         """Hear which executors were forked; ends with the zygote."""
