@@ -482,3 +482,11 @@ def test_what_fits_on_no_nodes_devices_is_refused_with_their_size(house: Build) 
     use(home, "a")
     assert "needs 0.50 GB of memory, and models may take 0.40 GB on the largest of 2 machines" in home.state("a")[1]
     assert "model_memory_bytes" not in home.state("a")[1]
+
+
+def test_two_models_in_the_place_of_one_change_places_and_are_loaded_once(house: Build) -> None:
+    home = warm_house(house, table("a") + table("b"), GB // 4, capacity_bytes=GB // 2)
+    for _ in range(3):
+        use(home, "a", "b")
+    assert home.fleet.starts == ["x/a", "x/b"]
+    assert set(home.fleet.waiting) == {"x/a#0"}

@@ -35,6 +35,10 @@ class Resident:
     def name(self) -> str:
         return copy_name(self.entry.id, self.number)
 
+    def bytes_of(self, device: str) -> int:
+        """What it holds of ``device``."""
+        return sum(part.size_bytes for part in self.parts if part.device == device)
+
 
 class Copies:
     """Every copy by its name.
@@ -89,8 +93,7 @@ class Copies:
 
     def held_bytes(self, device: str, *, loading: bool) -> int:
         """What copies have of ``device``: those that are being loaded, or those that are there."""
-        residents = [found for found in self._residents.values() if found.loading is loading]
-        return sum(part.size_bytes for found in residents for part in found.parts if part.device == device)
+        return sum(found.bytes_of(device) for found in self._residents.values() if found.loading is loading)
 
     def _press(self, waiting: Mapping[str, int]) -> None:
         """Note since when jobs wait for a model though all its slots are taken."""

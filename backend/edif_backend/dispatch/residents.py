@@ -39,14 +39,11 @@ log = structlog.get_logger(__name__)
 #: A model that could not be loaded is tried again, for jobs that come later, after this long.
 _RETRY_S = 30.0
 
-#: How long a model is taken to need for loading before it was ever loaded.
-_USUAL_LOAD_S = 20.0
+#: How long a model is taken to need for loading before it was ever loaded, and where it waits warm.
+_USUAL_LOAD_S, _WARM_LOAD_S = 20.0, 1.0
 
 #: How often a model is loaded whose process dies on the way, and how long to wait in between.
 _LOADS, _LOAD_AGAIN_S = 3, 1.0
-
-#: How long one is taken to need that waits warm.
-_WARM_LOAD_S = 1.0
 
 Spawn = Callable[[Coroutine[Any, Any, None]], object]
 
@@ -129,6 +126,7 @@ class Residents(Copies):
     def _follow_plan(self, devices: list[Device], waiting: Mapping[str, int]) -> None:
         needs = self._needs(waiting, spread=any(device.beside for device in devices))
         copies = [self._copy(resident, waiting) for resident in self._residents.values()]
+        self._warm.wanted = frozenset(name for name, need in needs.items() if need.warm_on)
         decided = plan(devices, needs.values(), copies, self._jobs.now(), self._settings.model_turn_s)
         for name in decided.evicts:
             self._residents[name].leaving = "Another model needs its memory."
@@ -384,7 +382,8 @@ class Residents(Copies):
 
     async def _end(self, resident: Resident) -> None:
         size, node = self._size(resident.entry, spread=False) if resident.parks else None, on_node(resident.parts)[0]
-        parks = size and await self._warm.keep(WarmCopy(resident.entry, resident.number, node, size.parked_bytes))
+        coming = size and WarmCopy(resident.entry, resident.number, node, size.parked_bytes)
+        parks = coming and await self._warm.keep(coming, leaves_bytes=resident.bytes_of(node))
         if not parks:
             await self._fleet.stop(resident.name)
         self._residents.pop(resident.name, None)

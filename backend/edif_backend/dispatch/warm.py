@@ -47,6 +47,7 @@ class WarmTier:
         self._fleet = fleet
         self._spawn = spawn
         self._copies: dict[str, WarmCopy] = {}
+        self.wanted: frozenset[str] = frozenset()  #: names of those that jobs wait for: they stay
 
     def of(self, model: str) -> list[WarmCopy]:
         """The copies of ``model`` that can come back, the latest first."""
@@ -67,16 +68,21 @@ class WarmTier:
         found = self._copies.get(copy)
         return found.size_bytes if found and found.there and found.node == node else 0
 
-    async def keep(self, came: WarmCopy) -> bool:
-        """Let a loaded copy that runs nothing wait here; False where it cannot, and then it is as it was."""
+    async def keep(self, came: WarmCopy, leaves_bytes: int) -> bool:
+        """Let a loaded copy that runs nothing wait here; False where it cannot, and then it is as it was.
+
+        Args:
+            leaves_bytes: what it has had of its node's memory; a wanted copy that waits here is about to take that.
+        """
         room = next((node.warm_bytes for node in self._fleet.nodes if node.id == came.node), 0)
         if came.size_bytes > room:
             return False
         came.there = False
         self._copies[came.name] = came
-        while sum(found.size_bytes for found in self._on(came.node)) > room:
-            oldest = next((found for found in self._on(came.node) if found.there), None)
-            if oldest is None:  # the others are still coming
+        while self._stay_bytes(came.node, leaves_bytes) > room:
+            others = (found for found in self._on(came.node) if found.there and found.name not in self.wanted)
+            oldest = next(others, None)
+            if oldest is None:  # the others are still coming, or wanted
                 del self._copies[came.name]
                 return False
             await self._end(oldest)
@@ -117,6 +123,16 @@ class WarmTier:
         for found in copies:
             found.there = False
             self._spawn(self._end(found))
+
+    def _stay_bytes(self, node: str, leaves_bytes: int) -> int:
+        """What will be taken on ``node`` when wanted copies have come back into the place that is left to them."""
+        stay_bytes = 0
+        for found in self._on(node):
+            if found.name in self.wanted and found.size_bytes <= leaves_bytes:
+                leaves_bytes -= found.size_bytes
+            else:
+                stay_bytes += found.size_bytes
+        return stay_bytes
 
     def _on(self, node: str) -> Iterable[WarmCopy]:
         return [found for found in self._copies.values() if found.node == node]
