@@ -31,8 +31,12 @@ def claimed(jobs: Jobs, user: str = "ada") -> Job:
 
 def refused(jobs: Jobs, limits: Limits, number: int = 99, **changes: object) -> LimitReached:
     before = jobs.last_event()
+    asked = submission(number, **changes)
+    with pytest.raises(LimitReached) as ahead:
+        jobs.may_submit(asked.user, asked.payload_bytes, limits)
     with pytest.raises(LimitReached) as caught:
-        jobs.submit(submission(number, **changes), limits)
+        jobs.submit(asked, limits)
+    assert (str(ahead.value), ahead.value.retry_after_s) == (str(caught.value), caught.value.retry_after_s)
     assert jobs.job(submission(number).id) is None
     assert jobs.last_event() == before
     return caught.value
@@ -54,6 +58,7 @@ def test_waiting_jobs_are_counted_by_user_and_make_room_when_they_start(jobs: Jo
 def test_a_job_that_is_there_already_is_not_refused(jobs: Jobs) -> None:
     one = Limits(queued_jobs=1)
     first = jobs.submit(submission(1), one)
+    jobs.may_submit("ada", 10, one, first.id)
     assert jobs.submit(submission(1), one) == first
 
 

@@ -80,6 +80,25 @@ def test_a_refusal_says_when_to_come_back_and_leaves_nothing_behind(workbench: W
     assert all(path.stat().st_size != 4 for path in payloads.iterdir())
 
 
+def test_a_large_request_over_a_limit_is_refused_before_it_is_read(workbench: Workbench) -> None:
+    limit(workbench, "heavy", "payload_bytes=1000000")
+    answers = {}
+    for megabytes in (1, 8):  # a form may hold more than the payload, so the first is not known to be too much
+        answers[megabytes] = httpx.post(
+            f"{workbench.installation.url('gateway')}/request",
+            headers={
+                "ndif-api-key": workbench.key("heavy"),
+                "nnsight-version": "0.8.1",
+                "content-type": "multipart/form-data; boundary=none",
+            },
+            content=b"x" * (megabytes << 20),  # not a form: who reads it says so
+            timeout=60,
+        )
+    assert (answers[1].status_code, answers[1].json()["code"]) == (400, "payload-refused")
+    assert (answers[8].status_code, answers[8].json()["code"]) == (429, "limit-reached")
+    assert "at most 1,000,000 may be under way" in answers[8].json()["detail"]
+
+
 @pytest.mark.parametrize("client", sorted(CLIENTS))
 def test_a_job_may_run_as_long_as_its_user_or_it_says_and_no_longer(workbench: Workbench, client: str) -> None:
     user = f"brief-{client}"

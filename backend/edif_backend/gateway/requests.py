@@ -39,6 +39,9 @@ routes = APIRouter()
 #: In the envelope's ``env``: how many seconds the job may run, where that is not the user's default.
 TIME_LIMIT = "time_limit_s"
 
+#: A request up to this size is not judged before it is read; what the form may add to the payload.
+_SMALL_BYTES, _ENVELOPE_BYTES = 256 << 10, 2 << 20
+
 _NAME = re.compile(r"[A-Za-z0-9_-]{16,64}")
 
 
@@ -48,12 +51,33 @@ async def submit(request: Request) -> Response:
     parts = parts_of(request)
     check_version(request.headers.get(NNSIGHT_HEADER))
     user = await parts.user(request)
+    name = request.headers.get(REQUEST_HEADER)
+    await _judge_early(request, parts, user, name)
     envelope, payload = await _read_form(request, parts.settings.max_payload_bytes)
     entry = _model(parts, envelope, user)
     _check_session(parts, envelope, user)
-    name = request.headers.get(REQUEST_HEADER)
     job = await parts.ask.at_length(_accept, parts, user, entry, envelope, payload, name)
     return Response(id=job.id, status=State.RECEIVED, description="The job is stored and waits for a free slot.")
+
+
+async def _judge_early(request: Request, parts: Parts, user: User, name: str | None) -> None:
+    """Refuse a large request of a user who is over a limit before it is read.
+
+    What is declared is judged; without a declared length, that there is one more job.  A small request is here already,
+    and is judged by the thread that would store it.
+    """
+    declared = request.headers.get("content-length", "")
+    payload_bytes = max(0, int(declared) - _ENVELOPE_BYTES) if declared.isdecimal() else 0
+    if declared.isdecimal() and int(declared) <= _SMALL_BYTES:
+        return
+    limits = await parts.limits(user)
+    try:
+        await parts.ask(Jobs.may_submit, user.name, payload_bytes, limits, _named_id(user, name))
+    except LimitReached:
+        # The rest is let pass unread: a client that is hung up on while it sends would not hear why.
+        async for _ in request.stream():
+            pass
+        raise
 
 
 def _accept(
@@ -62,8 +86,10 @@ def _accept(
     """Check and store the payload, then the job; all in one thread, for a change of threads costs as much as either."""
     check_payload(payload, envelope.compress, parts.settings.max_unpacked_bytes)
     limits = parts.policy.limits(user.name, user.groups)
+    named = _named_id(user, name)
+    jobs.may_submit(user.name, len(payload), limits, named)
     submission = Submission(
-        id=_job_id(user, name),
+        id=named or uuid.uuid4().hex,
         user=user.name,
         session_id=envelope.session_id,
         model=entry.id,
@@ -100,10 +126,10 @@ def _time_limit_s(envelope: Envelope, limits: Limits) -> float:
     return float(asked)
 
 
-def _job_id(user: User, name: str | None) -> str:
-    """A new id; for a request that its client has named, the one that follows from owner and name."""
+def _named_id(user: User, name: str | None) -> str | None:
+    """For a request that its client has named, the id that follows from owner and name."""
     if name is None:
-        return uuid.uuid4().hex
+        return None
     if not _NAME.fullmatch(name):
         raise PayloadRefused(f"The header {REQUEST_HEADER} must be 16 to 64 letters, digits, - or _, new for each job.")
     return hashlib.sha256(f"{user.name}\n{name}".encode()).hexdigest()[:32]

@@ -1,20 +1,22 @@
 """What users have under way and have used, judged and charged inside the transactions of the jobs table.
 
 For :mod:`~edif_backend.jobs.table` alone.  The row of a user in ``users`` is locked by whoever judges the user's
-limits, so that several gateways do so one after the other; a job is judged when it is already counted.
+limits, so that several gateways do so one after the other; a job is judged when it is already counted.  Before that,
+it is judged once by what can be read without a lock, so that most of what is refused is never stored.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import Executable, bindparam, func, select
 
 from edif_backend.errors import LimitReached
 from edif_backend.jobs import schema
 from edif_backend.jobs import statements as sql
-from edif_backend.jobs.database import Change
+from edif_backend.jobs.database import AnyRow, Change
 from edif_backend.jobs.job import Submission
 from edif_backend.settings import Limits
 from edif_protocol.wire import WAITING_STATES, State
@@ -22,12 +24,15 @@ from edif_protocol.wire import WAITING_STATES, State
 _MINE = sql.t.user == bindparam("of_user")
 UNDER_WAY = (
     select(sql.t.state, func.count(), func.coalesce(func.sum(sql.t.payload_bytes), 0))
-    .where(_MINE, sql.t.state.in_(sorted({*WAITING_STATES, State.DISPATCHED, State.RUNNING})))
+    .where(_MINE, sql.UNDER_WAY)
     .group_by(sql.t.state)
 )
 _c = schema.charges.c
 CHARGED = select(_c.device_s).where(_c.user == bindparam("of_user"), _c.day == bindparam("of_day"))
 _FIRST_WAITING = select(sql.t.meta).where(_MINE, sql.WAITING).order_by(sql.t.number).limit(1)
+
+#: Gives the rows of a statement with its values: of a transaction, or as they stand.
+Read: TypeAlias = Callable[[Executable, Mapping[str, Any]], Iterable[AnyRow]]
 
 #: When nothing is known about when a user's next job starts.
 _SOON_S = 10.0
@@ -50,27 +55,30 @@ def know_user(change: Change, submission: Submission, moment: float) -> None:
     change.put(schema.users, row)
 
 
-def judge(change: Change, submission: Submission, limits: Limits, moment: float) -> None:
-    """Refuse a job, which is in the table already, when its user is over a limit with it.
+def judge(read: Read, of_user: str, size_bytes: int, limits: Limits, moment: float, *, counted: bool) -> None:
+    """Refuse a job with a payload of ``size_bytes`` when its user is over a limit with it.
+
+    Args:
+        counted: it is in the table already.
 
     Raises:
         LimitReached: which one, how much is in use, and when it ends.
     """
-    user = {"of_user": submission.user}
-    waiting = payload_bytes = 0
-    for state, count, size in change.run(UNDER_WAY, user):
+    user = {"of_user": of_user}
+    waiting, payload_bytes = (0, 0) if counted else (1, size_bytes)
+    for state, count, size in read(UNDER_WAY, user):
         waiting += count if State(state) in WAITING_STATES else 0
         payload_bytes += size
     if limits.queued_jobs and waiting > limits.queued_jobs:
-        next_s = _next_start_s(change, user, moment)
+        next_s = _next_start_s(read, user, moment)
         raise LimitReached(
             f"{waiting - 1} jobs of yours are waiting, and at most {limits.queued_jobs} may wait at once. "
             f"The next one starts in about {in_words(next_s)}; send more then, or do more in one trace.",
             next_s,
         )
     if limits.payload_bytes and payload_bytes > limits.payload_bytes:
-        next_s = _next_start_s(change, user, moment)
-        before = payload_bytes - submission.payload_bytes
+        next_s = _next_start_s(read, user, moment)
+        before = payload_bytes - size_bytes
         raise LimitReached(
             f"With this one the payloads of your waiting and running jobs would have {payload_bytes:,} bytes, and at "
             f"most {limits.payload_bytes:,} may be under way ({before:,} are). There is more room when jobs of yours "
@@ -78,11 +86,11 @@ def judge(change: Change, submission: Submission, limits: Limits, moment: float)
             next_s,
         )
     if limits.device_seconds_per_day:
-        _judge_day(change, user, limits, moment)
+        _judge_day(read, user, limits, moment)
 
 
-def _judge_day(change: Change, user: dict[str, Any], limits: Limits, moment: float) -> None:
-    used_s = change.run(CHARGED, {**user, "of_day": day_of(moment)}).scalar() or 0.0
+def _judge_day(read: Read, user: dict[str, Any], limits: Limits, moment: float) -> None:
+    used_s = next((used for (used,) in read(CHARGED, {**user, "of_day": day_of(moment)})), 0.0)
     if used_s >= limits.device_seconds_per_day:
         left_s = day_ends_at(moment) - moment
         raise LimitReached(
@@ -107,7 +115,6 @@ def in_words(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _next_start_s(change: Change, user: dict[str, Any], moment: float) -> float:
-    meta = change.run(_FIRST_WAITING, user).scalar() or {}
-    starts_at = meta.get("starts_at")
+def _next_start_s(read: Read, user: dict[str, Any], moment: float) -> float:
+    starts_at = next((meta.get("starts_at") for (meta,) in read(_FIRST_WAITING, user)), None)
     return max(1.0, starts_at - moment) if isinstance(starts_at, int | float) else _SOON_S

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias, TypeVar
 
-from sqlalchemy import Connection, CursorResult, Executable, Row, Table, bindparam, insert, select
+from sqlalchemy import Executable, Row, Table, bindparam, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from edif_backend.jobs import schema
@@ -59,29 +59,57 @@ def _add_up(insert_into: Callable[[Table], Insert], table: Table, columns: tuple
     return fresh.on_conflict_do_update(index_elements=keys, set_=sums)
 
 
+class Answer(Protocol):
+    """What comes of a statement."""
+
+    @property
+    def rowcount(self) -> int:
+        """How many rows were changed."""
+
+    def __iter__(self) -> Iterator[AnyRow]: ...
+
+    def first(self) -> AnyRow | None:
+        """The first row, if there is one."""
+
+    def fetchall(self) -> Sequence[AnyRow]:
+        """All of them."""
+
+    def scalar(self) -> Any:
+        """The first value of the first row, None where there is none."""
+
+
+class Execute(Protocol):
+    """Runs one statement, with each of several sets of values if there are several."""
+
+    def __call__(
+        self, statement: Executable, values: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None, /
+    ) -> Answer:
+        """What comes of it."""
+
+
 class Change:
     """One transaction under way.  Its events are written last, after every row that it changes is locked."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    def __init__(self, execute: Execute, insert_into: Callable[[Table], Insert]) -> None:
+        self._execute = execute
+        self._insert = insert_into
         self._events: list[dict[str, Any]] = []
 
-    def run(self, statement: Executable, values: Mapping[str, Any] | None = None) -> CursorResult[*tuple[Any, ...]]:
-        """Run one statement."""
-        return self._connection.execute(statement, values)
+    def run(self, statement: Executable, values: Mapping[str, Any] | None = None) -> Answer:
+        """Run one statement: with ``values`` one that was built before, without one that is built for this call."""
+        return self._execute(statement, values)
 
     def add(self, table: Table, row: Mapping[str, Any]) -> bool:
         """Add a row; False when there is one of that id already, which stays as it is."""
-        return self._connection.execute(_add(self._insert, table), row).first() is not None
+        return self._execute(_add(self._insert, table), row).first() is not None
 
     def put(self, table: Table, row: Mapping[str, Any]) -> None:
         """Add a row, or replace the one that has its key."""
-        self._connection.execute(_put(self._insert, table, tuple(row)), row)
+        self._execute(_put(self._insert, table, tuple(row)), row)
 
     def add_up(self, table: Table, row: Mapping[str, Any]) -> None:
         """Add a row; when there is one of that key already, add the other columns, which are numbers, to its own."""
-        self._connection.execute(_add_up(self._insert, table, tuple(row)), row)
+        self._execute(_add_up(self._insert, table, tuple(row)), row)
 
     def event(self, job: str, kind: str, description: str, at: float) -> None:
         """Note an event of a job."""
@@ -95,7 +123,7 @@ class Change:
     def write_events(self) -> None:
         """Write down what was noted, in its order."""
         if self._events:
-            self._connection.execute(_EVENT, self._events)
+            self._execute(_EVENT, self._events)
 
 
 class Database(ABC):
@@ -111,7 +139,7 @@ class Database(ABC):
 
     @abstractmethod
     def read(self, statement: Executable, values: Mapping[str, Any] | None = None) -> Sequence[AnyRow]:
-        """Rows as they stand now.
+        """Rows as they stand now; with ``values`` those of a statement that was built before.
 
         Raises:
             NotServing: the database cannot be read.

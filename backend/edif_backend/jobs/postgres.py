@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeVar, cast
 import psycopg
 import structlog
 from sqlalchemy import URL, Connection, Executable, NullPool, TextClause, create_engine, text
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, ProgrammingError, SQLAlchemyError
 
@@ -154,7 +155,7 @@ class _Attempt(Generic[T]):
             return cast(T, self._answer)
         connection.exec_driver_sql("BEGIN")
         try:
-            change = Change(connection)
+            change = Change(connection.execute, postgresql.insert)
             answer = self._answer = self._work(change)
             id = connection.execute(_seal(self._ring, change.has_events)).scalar_one()
             change.write_events()

@@ -17,6 +17,7 @@ from edif_backend.jobs.bell import Bell
 from edif_backend.jobs.database import Database
 from edif_backend.jobs.job import Deployment, Event, Job, Reservation, Use, WaitingJob
 from edif_backend.jobs.kept import KeptValues
+from edif_backend.settings import Limits
 from edif_protocol.wire import WAITING_STATES, State
 
 
@@ -65,12 +66,12 @@ class Reading:
 
     def last_event(self) -> int:
         """Id of the newest event, 0 when there is none."""
-        return int(self._database.read(sql.LAST_EVENT)[0][0])
+        return int(self._database.read(sql.LAST_EVENT, {})[0][0])
 
     def waiting(self) -> dict[str, dict[str, int]]:
         """Number of waiting jobs by model and user."""
         found: dict[str, dict[str, int]] = {}
-        for model, user, count in self._database.read(sql.WAITING_BY_USER):
+        for model, user, count in self._database.read(sql.WAITING_BY_USER, {}):
             found.setdefault(model, {})[user] = count
         return found
 
@@ -132,6 +133,19 @@ class Reading:
         c = schema.charges.c
         today = select(c.user, c.device_s).where(c.day == accounting.day_of(self._clock()))
         return {row.user: row.device_s for row in self._database.read(today)}
+
+    def may_submit(self, user: str, payload_bytes: int, limits: Limits, job: str | None = None) -> None:
+        """Refuse what :meth:`Jobs.submit` would refuse, as far as can be seen without a transaction.
+
+        Args:
+            payload_bytes: at least so many.
+            job: its id where it follows from its name: one that is there already is not refused.
+
+        Raises:
+            LimitReached: the user is over a limit with another job.
+        """
+        if job is None or not self._database.read(sql.FIND, {"job": job}):
+            accounting.judge(self._database.read, user, payload_bytes, limits, self._clock(), counted=False)
 
     def limits_set(self) -> dict[str, dict[str, Any]]:
         """What commands have set, over ``edif.toml``: values by ``group:NAME`` or ``user:NAME``."""

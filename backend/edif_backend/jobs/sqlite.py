@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,11 +13,13 @@ from typing import Any, TypeVar
 
 import structlog
 from sqlalchemy import URL, Executable, NullPool, create_engine
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import OperationalError
 
 from edif_backend.errors import NotServing
 from edif_backend.jobs.bell import Bell, Bells, SocketBell
-from edif_backend.jobs.database import AnyRow, Change, Database
+from edif_backend.jobs.database import Answer, AnyRow, Change, Database
+from edif_backend.jobs.prepared import Prepared, Rows
 from edif_backend.jobs.upgrade import upgrade
 
 log = structlog.get_logger(__name__)
@@ -54,6 +58,9 @@ class SqliteDatabase(Database):
             # With WAL, NORMAL loses nothing when a process dies; only a power cut may take the last commits.
             self._connection.exec_driver_sql("PRAGMA synchronous = NORMAL")
             upgrade(self._connection, "BEGIN IMMEDIATE", "INTEGER PRIMARY KEY AUTOINCREMENT")
+        driver = self._connection.connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)
+        self._driver = driver
 
     def change(self, work: Callable[[Change], T], *ring: str) -> T:
         """See :meth:`Database.change`."""
@@ -65,25 +72,32 @@ class SqliteDatabase(Database):
 
     def _change(self, work: Callable[[Change], T]) -> T:
         # At once and not at the first write: a reader that becomes a writer may be refused.
-        self._connection.exec_driver_sql("BEGIN IMMEDIATE")
+        self._driver.execute("BEGIN IMMEDIATE")
         try:
-            change = Change(self._connection)
+            change = Change(self._execute, sqlite.insert)
             answer = work(change)
             change.write_events()
-            self._connection.exec_driver_sql("COMMIT")
+            self._driver.execute("COMMIT")
         except BaseException:
-            self._undo()
+            if self._driver.in_transaction:  # a full disk may have ended it already
+                self._driver.execute("ROLLBACK")
             raise
         return answer
 
-    def _undo(self) -> None:
-        # A full disk may have ended the transaction already.
-        if getattr(self._connection.connection.driver_connection, "in_transaction", False):
-            self._connection.exec_driver_sql("ROLLBACK")
+    def _execute(
+        self, statement: Executable, values: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
+    ) -> Answer:
+        """Statements that come with values were built once, and so is what it takes to run them."""
+        if values is None:
+            return self._connection.execute(statement)
+        if isinstance(values, Mapping):
+            return _prepared(statement, tuple(values)).run(self._driver, values)
+        _prepared(statement, tuple(values[0])).run_each(self._driver, values)
+        return Rows([], len(values))
 
     def read(self, statement: Executable, values: Mapping[str, Any] | None = None) -> Sequence[AnyRow]:
         """See :meth:`Database.read`."""
-        return self._again(lambda: self._connection.execute(statement, values).fetchall())
+        return self._again(lambda: self._execute(statement, values).fetchall())
 
     def _again(self, use: Callable[[], T]) -> T:
         while True:
@@ -108,11 +122,17 @@ class SqliteDatabase(Database):
             self._bells.close()
 
 
+@functools.lru_cache(256)
+def _prepared(statement: Executable, names: tuple[str, ...]) -> Prepared:
+    return Prepared(statement, names)
+
+
 @contextmanager
 def _translated() -> Iterator[None]:
     try:
         yield
-    except OperationalError as error:
+    except (OperationalError, sqlite3.OperationalError) as error:
+        reason = getattr(error, "orig", error)
         raise NotServing(
-            f"The jobs database cannot be used ({error.orig}); nothing changed. Tell the operator, then retry."
+            f"The jobs database cannot be used ({reason}); nothing changed. Tell the operator, then retry."
         ) from error

@@ -11,9 +11,16 @@ from edif_backend.jobs import schema
 from edif_protocol.wire import WAITING_STATES, State
 
 t = schema.jobs.c
-#: Spelled out as in the index ``jobs_waiting``: with values to be filled in, SQLite would not take that index.
-WAITING = t.state.in_([literal_column(f"'{state}'") for state in sorted(WAITING_STATES)])
-CLAIMED = t.state.in_((State.DISPATCHED, State.RUNNING))
+
+
+def _one_of(*states: State) -> ColumnElement[bool]:
+    """In one of these states, which are spelled out: SQLite takes the index ``jobs_waiting`` only for its own words."""
+    return t.state.in_([literal_column(f"'{state}'") for state in sorted(states)])
+
+
+WAITING = _one_of(*WAITING_STATES)
+CLAIMED = _one_of(State.DISPATCHED, State.RUNNING)
+UNDER_WAY = _one_of(*WAITING_STATES, State.DISPATCHED, State.RUNNING)
 KEPT = (t.state == State.COMPLETED) & t.result.is_not(None)
 JOB = (
     *(t.id, t.user, t.session_id, t.model, t.model_key, t.compress, t.env, t.payload_bytes, t.state),
@@ -37,7 +44,7 @@ OLDEST = (
 )
 CLAIM = (
     update(schema.jobs)
-    .where(t.id.in_(bindparam("ids", expanding=True)))
+    .where(t.id == bindparam("job"))
     .values(
         state=State.DISPATCHED,
         description="",

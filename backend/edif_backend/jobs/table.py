@@ -87,7 +87,8 @@ class Jobs(Reading):
             accounting.know_user(change, submission, moment)
             if change.add(schema.jobs, row):
                 if limits:
-                    accounting.judge(change, submission, limits, moment)
+                    size_bytes = submission.payload_bytes
+                    accounting.judge(change.run, submission.user, size_bytes, limits, moment, counted=True)
                 change.event(submission.id, State.RECEIVED, "", moment)
                 change.event(submission.id, State.QUEUED, "Waiting for a free slot.", moment)
 
@@ -133,8 +134,9 @@ class Jobs(Reading):
             if not ids:
                 return []
             moment = self._clock()
-            values = {"ids": ids, "worker": worker, "until": moment + lease_s, "moment": moment}
-            rows = sorted(change.run(sql.CLAIM, values), key=lambda row: row.number)
+            values = {"worker": worker, "until": moment + lease_s, "moment": moment}
+            claimed = (row for id in ids for row in change.run(sql.CLAIM, {**values, "job": id}))
+            rows = sorted(claimed, key=lambda row: row.number)
             for row in rows:
                 change.event(row.id, State.DISPATCHED, "Sent to a replica.", moment)
             return [job_of(row[1:]) for row in rows]
