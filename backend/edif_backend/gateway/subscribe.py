@@ -91,11 +91,25 @@ async def _tell_event(socket: WebSocket, event: Event, parts: Parts) -> None:
     if event.kind == LOG or not State(event.kind).final:
         await _send(socket, event, event.kind)
         return
-    job = await parts.ask(Jobs.job, event.job)
-    if job and event.kind == State.COMPLETED == job.state:
-        await _send_result(socket, event, job, parts)
+    job, result = await parts.ask.at_length(_read, parts, event.job)
+    if result is not None:
+        await socket.send_bytes(result)
+    elif job and event.kind == State.COMPLETED == job.state:
+        response = (await parts.response(job)).model_copy(update={"event": event.id})
+        await socket.send_text(response.model_dump_json())
     elif event.kind != State.COMPLETED:  # a result that is gone is told by the event after it
         await _send(socket, event, State(event.kind).status, job.meta if job else None)
+
+
+def _read(jobs: Jobs, parts: Parts, id: str) -> tuple[Job | None, bytes | None]:
+    """A job, and the message with its result if it has one that goes with the message: in one thread, not three."""
+    job = jobs.job(id)
+    if not job or not job.result or job.state != State.COMPLETED:
+        return job, None
+    if job.result_bytes > parts.settings.inline_result_bytes:
+        return job, None
+    told = {"id": job.id, "status": State.COMPLETED.value, "description": job.description, "meta": job.meta}
+    return job, torchfile.dumps({**told, "data": parts.objects.read(job.result)})
 
 
 async def _say_if_nobody_works(socket: WebSocket, waited_for: set[str], parts: Parts) -> None:
@@ -112,20 +126,3 @@ async def _say_if_nobody_works(socket: WebSocket, waited_for: set[str], parts: P
 async def _send(socket: WebSocket, event: Event, status: str, meta: dict[str, object] | None = None) -> None:
     response = Response(id=event.job, status=status, description=event.description, meta=meta, event=event.id)
     await socket.send_text(response.model_dump_json(exclude_none=True))
-
-
-async def _send_result(socket: WebSocket, event: Event, job: Job, parts: Parts) -> None:
-    assert job.result is not None
-    if job.result_bytes > parts.settings.inline_result_bytes:
-        response = (await parts.response(job)).model_copy(update={"event": event.id})
-        await socket.send_text(response.model_dump_json())
-        return
-    data = await asyncio.to_thread(parts.objects.read, job.result)
-    record = {
-        "id": job.id,
-        "status": State.COMPLETED.value,
-        "description": job.description,
-        "data": data,
-        "meta": job.meta,
-    }
-    await socket.send_bytes(torchfile.dumps(record))
