@@ -15,6 +15,8 @@
     │   ├── JobUnknown             job-unknown              404    no
     │   ├── LimitReached           limit-reached            429    no
     │   ├── KeptUnknown            kept-unknown             404    no
+    │   ├── LimitsNotUnderstood    limits-not-understood    400    no
+    │   ├── OperatorsOnly          operators-only           403    no
     │   └── NotServing             not-serving              503    no
     ├── JobFailed                                                  the job ended without a result
     │   ├── UserCodeFailed         user-code                -      no
@@ -128,6 +130,19 @@ class LimitReached(Refused):
     def __init__(self, sentence: str, retry_after_s: float) -> None:
         super().__init__(sentence)
         self.retry_after_s = max(1, math.ceil(retry_after_s))
+
+
+class LimitsNotUnderstood(Refused):
+    """What an operator wants to set is no limit."""
+
+    code = "limits-not-understood"
+
+
+class OperatorsOnly(Refused):
+    """The page is for those who run this workbench."""
+
+    code = "operators-only"
+    http_status = 403
 
 
 class NotServing(Refused):

@@ -91,6 +91,11 @@ class Installation(BaseSettings):
         return self.home / "logs"
 
     @property
+    def audit_dir(self) -> Path:
+        """Who did what, one file a month."""
+        return self.home / "audit"
+
+    @property
     def run_dir(self) -> Path:
         """Sockets, pid files and the supervisor's configuration; worthless once everything is stopped."""
         return self.home / "run"

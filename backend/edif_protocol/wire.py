@@ -33,6 +33,10 @@ PAGE_CLIENT = "service-edif"
 
 #: The hub's page where users get and end keys of their own.
 KEYS_PATH = "/hub/edif-keys"
+#: The hub's page for operators: people, their servers and keys.
+PEOPLE_PATH = "/hub/edif-people"
+#: The gateway's page for operators: jobs, models, limits, who did what.
+OPERATOR_PATH = f"{PAGE_PATH}operator"
 
 #: Wrapper classes a model key may name; anything else is not imported, whatever it says.
 MODEL_CLASSES = frozenset({"nnsight.modeling.transformers.TransformersModel"})

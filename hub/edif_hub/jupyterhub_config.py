@@ -16,16 +16,19 @@ from edif_hub.keys_page import KeysPage
 from edif_hub.login import configure_login, private_file
 from edif_hub.login_settings import LoginSettings
 from edif_hub.page_policy import configure_pages, shown_name
+from edif_hub.people_page import PeoplePage
 from edif_hub.proxy_client import QuietProxy
 from edif_hub.settings import HubSettings, ServerSettings
 from edif_hub.start_queue import StartQueue
+from edif_protocol.audit_log import AuditLog
 from edif_protocol.installation import Installation
-from edif_protocol.wire import KEYS_PATH, PAGE_CLIENT, PAGE_PATH, TRACE_SCOPE
+from edif_protocol.wire import KEYS_PATH, PAGE_CLIENT, PAGE_PATH, PEOPLE_PATH, TRACE_SCOPE
 
 installation = Installation()
 settings = HubSettings()
 servers = ServerSettings()
 login_settings = LoginSettings()
+audit = AuditLog(installation.audit_dir)
 queue = StartQueue(servers.starts_at_once)
 installation.hub_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
 
@@ -50,6 +53,7 @@ c.JupyterHub.template_vars = {
     else "Any name will do; the password is the one that edif up named.",
     "edif_page": PAGE_PATH,
     "edif_keys": KEYS_PATH,
+    "edif_people": PEOPLE_PATH,
     "edif_profiles": servers.profiles,
     "edif_keeps_limits": servers.spawner in spawners.KEEPS_LIMITS,
     "shown_name": shown_name,
@@ -59,7 +63,8 @@ c.JupyterHub.extra_handlers = [
         KEYS_PATH.removeprefix("/hub"),
         KeysPage,
         {"longest_s": settings.laptop_key_longest_s, "installation": installation},
-    )
+    ),
+    (PEOPLE_PATH.removeprefix("/hub"), PeoplePage, {"audit": audit}),
 ]
 c.JupyterHub.proxy_class = QuietProxy
 c.ConfigurableHTTPProxy.should_start = False
@@ -85,7 +90,7 @@ c.JupyterHub.services = [
 ]
 c.JupyterHub.load_roles = [
     {"name": "user", "scopes": ["self", TRACE_SCOPE, "access:services!service=edif"]},
-    {"name": "edif-cli", "scopes": ["admin:users", "tokens"], "services": ["edif-cli"]},
+    {"name": "edif-cli", "scopes": ["admin:users", "admin:servers", "tokens"], "services": ["edif-cli"]},
     {
         "name": "edif-housekeeping",
         "scopes": ["list:users", "read:users:activity", "read:servers", "delete:servers"],
@@ -105,5 +110,5 @@ c.Spawner.start_timeout = servers.start_timeout_s
 c.Spawner.http_timeout = servers.start_timeout_s
 c.Spawner.options_from_form = "simple"
 c.Spawner.apply_user_options = server.profile_hook(servers)
-c.Spawner.pre_spawn_hook = server.before_start(installation, servers, queue, settings.kernel_key_s)
-c.Spawner.post_stop_hook = server.after_stop
+c.Spawner.pre_spawn_hook = server.before_start(installation, servers, queue, audit, settings.kernel_key_s)
+c.Spawner.post_stop_hook = server.after_stop(audit)

@@ -23,6 +23,7 @@ from edif_hub import spawners
 from edif_hub.keys import groups_of, mint_key, revoke_keys
 from edif_hub.settings import ServerSettings
 from edif_hub.start_queue import StartQueue
+from edif_protocol.audit_log import AuditLog
 from edif_protocol.installation import Installation
 from edif_protocol.mirror_ticket import endpoint
 from edif_protocol.wire import PAGE_PATH
@@ -55,7 +56,7 @@ def _tell_s(idle_after_s: float) -> int:
 
 
 def before_start(
-    installation: Installation, settings: ServerSettings, queue: StartQueue, key_lifetime_s: int
+    installation: Installation, settings: ServerSettings, queue: StartQueue, audit: AuditLog, key_lifetime_s: int
 ) -> Callable[[Spawner], Awaitable[None]]:
     """The hook that checks, waits for the turn, prepares a home; key and mirror's address last ``key_lifetime_s``."""
 
@@ -70,6 +71,7 @@ def before_start(
         variables["NDIF_API_KEY"] = mint_key(spawner, key_lifetime_s)
         variables["HF_ENDPOINT"] = endpoint(installation, groups_of(spawner.user), time.time() + key_lifetime_s)
         spawner.environment = {**spawner.environment, **variables}
+        audit.note(spawner.user.name, "server.start", spawner._log_name, via="hub")
 
     return prepare
 
@@ -113,6 +115,11 @@ def profile_hook(settings: ServerSettings) -> Callable[[Spawner, dict[str, Any]]
     return apply
 
 
-def after_stop(spawner: Spawner) -> None:
-    """End the key that the stopped server's kernels had."""
-    revoke_keys(spawner)
+def after_stop(audit: AuditLog) -> Callable[[Spawner], None]:
+    """The hook that ends the key which the stopped server's kernels had."""
+
+    def end(spawner: Spawner) -> None:
+        revoke_keys(spawner)
+        audit.note(spawner.user.name, "server.stopped", spawner._log_name, via="hub")
+
+    return end

@@ -108,6 +108,19 @@ def test_an_idle_server_is_stopped_after_a_warning_and_a_busy_one_is_not(hub: Hu
         assert busy.workbench()["warned"] is False
 
 
+def test_a_full_disk_keeps_nobody_out_and_can_be_cleared(hub: HubAlone) -> None:
+    with hub.browser("fullada") as browser:
+        hub.start(browser, "fullada")
+        server = Server(browser, "fullada")
+        [notice] = server.workbench()["notices"]
+        assert "The disk of your files is full" in notice
+        content = {"type": "file", "format": "text", "content": "x" * 100_000}
+        assert server.ask("PUT", "api/contents/new.txt", content).status_code >= 400
+        assert "large.bin" in server.ask("GET", "api/contents/").text
+        assert server.ask("DELETE", "api/contents/large.bin").status_code == 204
+        assert server.ask("PUT", "api/contents/new.txt", content).status_code in (200, 201)
+
+
 def test_a_tutorial_is_put_back_and_what_was_made_of_it_kept(hub: HubAlone) -> None:
     with hub.browser("resetter") as browser:
         hub.start(browser, "resetter")

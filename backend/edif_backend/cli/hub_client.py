@@ -1,7 +1,7 @@
-"""The hub's REST API as far as the ``edif`` command needs it: users and their keys.
+"""The hub's REST API as far as the ``edif`` command needs it: users, their servers and keys.
 
-Called by :mod:`edif_backend.cli.laptop_keys`, in the operator's shell.  Speaks as the hub's service ``edif-cli``, whose
-token both sides read from the installation's secrets.
+Called by :mod:`edif_backend.cli.laptop_keys` and :mod:`edif_backend.cli.people`, in the operator's shell.  Speaks as
+the hub's service ``edif-cli``, whose token both sides read from the installation's secrets.
 """
 
 from __future__ import annotations
@@ -38,6 +38,28 @@ class HubClient:
         body = {"note": note, "expires_in": lifetime_s, "scopes": [TRACE_SCOPE]}
         answer: dict[str, Any] = self._ask("POST", f"/users/{quote(user, safe='')}/tokens", body)
         return answer
+
+    def people(self) -> list[dict[str, Any]]:
+        """All users with their servers, as the hub tells them."""
+        found: list[dict[str, Any]] = self._ask("GET", "/users?include_stopped_servers=false")
+        return found
+
+    def stop_server(self, user: str) -> bool:
+        """Stop the server of ``user``; False when none runs.
+
+        Raises:
+            SetupFailed: there is no such user.
+        """
+        path = f"/users/{quote(user, safe='')}"
+        if not self._ask("GET", path).get("server"):
+            return False
+        self._ask("DELETE", f"{path}/server", allowed=(202, 204))
+        return True
+
+    def start_server(self, user: str, profile: str) -> None:
+        """Start the server of ``user``, in the size ``profile`` if one is named."""
+        body = {"profile": profile} if profile else None
+        self._ask("POST", f"/users/{quote(user, safe='')}/server", body, allowed=(201, 202))
 
     def users(self) -> list[str]:
         """The names of all users."""

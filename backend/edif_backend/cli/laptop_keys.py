@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
+from edif_backend.cli.acts import note_act
 from edif_backend.cli.console import AsJson, say, show_json, show_table
 from edif_backend.cli.hub_client import HubClient
 from edif_backend.cli.located import find_installation
@@ -76,6 +77,7 @@ def new(user: User = None, expires: Expires = "7d", as_json: AsJson = False) -> 
     name = user_name(user)
     with HubClient(installation) as hub:
         made = hub.make_key(name, seconds, f"edif key new on {socket.gethostname()}")
+    note_act("key.make", name, key=made["id"])
     if as_json:
         show_json({"key": made["token"], "id": made["id"], "user": name, "expires_at": made["expires_at"]})
         return
@@ -106,6 +108,7 @@ def revoke(id: Annotated[str, typer.Argument(help="Id from `edif key list`.")]) 
         if not owners:
             raise SetupFailed(f"There is no key {id}: `edif key list` shows those there are.")
         hub.revoke(owners[0], id)
+    note_act("key.end", owners[0], key=id)
     say(f"The key {id} of {owners[0]} is ended.")
 
 

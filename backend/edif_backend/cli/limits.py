@@ -16,11 +16,13 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
+from edif_backend.cli.acts import note_act
 from edif_backend.cli.console import AsJson, say, show_json, show_table
 from edif_backend.cli.laptop_keys import span_s
 from edif_backend.cli.located import find_installation
 from edif_backend.errors import SetupFailed
 from edif_backend.jobs import Jobs, Policy, Reservation, open_jobs
+from edif_backend.jobs.policy import parse_limits
 from edif_backend.settings import BackendSettings, Limits
 
 app = typer.Typer(help="What users may have under way and use; without a command: what is said now.")
@@ -62,18 +64,14 @@ def set_limits(
 ) -> None:
     """Say what a group or a user may, over edif.toml; values that were set before and are not named stay."""
     subject = _subject(group, user)
-    said: dict[str, Any] = {}
-    for value in values:
-        name, separator, text = value.partition("=")
-        if not separator or name not in Limits.model_fields:
-            raise SetupFailed(f"{value!r} is not understood: write NAME=VALUE, of {', '.join(Limits.model_fields)}.")
-        said[name] = text
+    said = parse_limits(values)
     with _jobs() as jobs:
         try:
             jobs.set_limits(subject, {**jobs.limits_set().get(subject, {}), **said})
         except ValidationError as error:
             found = error.errors()[0]
             raise SetupFailed(f"{found['loc'][0]}: {found['msg']}.") from error
+    note_act("limits.set", subject, said=" ".join(values))
     say(f"Set for {subject.replace(':', ' ')}; it counts within seconds.")
 
 
@@ -83,6 +81,7 @@ def clear(group: Group = None, user: User = None) -> None:
     subject = _subject(group, user)
     with _jobs() as jobs:
         jobs.set_limits(subject, {})
+    note_act("limits.clear", subject)
     say(f"Nothing is set for {subject.replace(':', ' ')} any more.")
 
 
@@ -100,6 +99,7 @@ def reserve(
             raise SetupFailed("That time is over: see --from and --for.")
         jobs.reserve(reservation)
     until = _clock(reservation.ends_at)
+    note_act("reservation.make", group, until=until)
     say(f"Reserved for {group} until {until}; `edif reservations cancel {reservation.id}` ends it.")
 
 
@@ -123,6 +123,7 @@ def cancel_reservation(id: Annotated[str, typer.Argument(help="Id from `edif res
     with _jobs() as jobs:
         if not jobs.unreserve(id):
             raise SetupFailed(f"There is no reservation {id}: `edif reservations` shows those there are.")
+    note_act("reservation.cancel", id)
     say(f"The reservation {id} is gone.")
 
 

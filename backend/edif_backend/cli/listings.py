@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+from edif_backend.cli.acts import note_act
 from edif_backend.cli.console import AsJson, duration, mebibytes, say, show_json, show_table
 from edif_backend.cli.located import find_installation
 from edif_backend.cli.processes import members
@@ -56,6 +57,7 @@ def cancel(ids: Annotated[list[str], typer.Argument(metavar="ID…", help="Ids f
             if job is None:
                 unknown.append(id)
             elif job.state is State.CANCELLED:
+                note_act("job.cancel", id, user=job.user)
                 say(f"The job {id} of {job.user} is cancelled.")
             else:
                 say(f"The job {id} of {job.user} had ended before ({job.state.value}).")

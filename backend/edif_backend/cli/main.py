@@ -9,7 +9,9 @@ import sys
 
 import typer
 
-from edif_backend.cli import laptop_keys, limits, listings, models
+from edif_backend.cli import laptop_keys, limits, listings, models, people
+from edif_backend.cli.acts import audit
+from edif_backend.cli.backups import backup, restore
 from edif_backend.cli.bench import bench
 from edif_backend.cli.console import say
 from edif_backend.cli.doctor import doctor
@@ -24,12 +26,13 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (up, down, status, limits.reserve, pids, laptop_keys.env, doctor):
+for command in (up, down, status, limits.reserve, pids, laptop_keys.env, doctor, people.people, audit, backup, restore):
     app.command()(command)
 app.command(context_settings={"ignore_unknown_options": True})(bench)  # a benchmark has options of its own
 app.add_typer(listings.app, name="jobs")
 app.add_typer(laptop_keys.app, name="key")
 app.add_typer(models.app, name="models")
+app.add_typer(people.servers, name="servers")
 app.add_typer(limits.app, name="limits")
 app.add_typer(limits.reservations, name="reservations")
 

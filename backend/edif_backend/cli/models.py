@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from edif_backend.cli.acts import note_act
 from edif_backend.cli.console import AsJson, say, show_json, show_table
 from edif_backend.cli.located import find_installation
 from edif_backend.cli.readiness import gateway_status
@@ -118,6 +119,7 @@ def add(
         keys["context_tokens"] = context_tokens
     entry = edits.add(installation.models_file, id, keys)
     _ring(installation)
+    note_act("model.add", entry.id)
     when = "now" if entry.pinned else "when first asked for"
     say(f"{entry.id} is in {installation.models_file}; a running workbench fetches its files now, loads it {when}.")
 
@@ -138,6 +140,7 @@ def _set_pinned(id: str, pinned: bool, sentence: str) -> None:
     installation = find_installation()
     entry = edits.set_pinned(installation.models_file, id, pinned)
     _ring(installation)
+    note_act("model.pin" if pinned else "model.unpin", entry.id)
     say(f"{entry.id} {sentence}")
 
 
@@ -166,6 +169,7 @@ def _order(act: Act, id: str, wait_s: float) -> None:
         ordered_at = now()
         Orders(installation.orders_dir).place(Order(act, entry.id))
         _ring(installation)
+        note_act(f"model.{act}", entry.id)
         if wait_s:
             _follow(table, act, entry.id, ordered_at, wait_s)
     finally:

@@ -13,7 +13,17 @@ from fastapi.responses import JSONResponse
 
 from edif_backend.clock import now
 from edif_backend.errors import FabricError, LimitReached, NotServing, RequestTooSlow
-from edif_backend.gateway import downloads, kept_values, own_jobs, requests, service, subscribe, usage, web_page
+from edif_backend.gateway import (
+    downloads,
+    kept_values,
+    operator_page,
+    own_jobs,
+    requests,
+    service,
+    subscribe,
+    usage,
+    web_page,
+)
 from edif_backend.gateway.asking import Asking
 from edif_backend.gateway.bodies import BodyLimit
 from edif_backend.gateway.identity import Identity
@@ -73,6 +83,7 @@ def create_app(installation: Installation, settings: BackendSettings) -> FastAPI
     app.include_router(own_jobs.routes)
     app.include_router(usage.routes)
     app.include_router(kept_values.routes)
+    app.include_router(operator_page.routes)  # before the page's files, whose address any name fits
     app.include_router(web_page.routes)
     app.include_router(mirror_routes(catalogue, installation, settings.allow_hub_redirect), prefix="/hf")
     app.add_exception_handler(FabricError, _say)

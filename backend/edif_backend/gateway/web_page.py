@@ -26,7 +26,7 @@ from edif_backend.gateway.page_content import job_content, page_content, unaged
 from edif_backend.gateway.parts import parts_of
 from edif_backend.gateway.signing_in import Visitor
 from edif_protocol import wording
-from edif_protocol.wire import KEYS_PATH, PAGE_PATH
+from edif_protocol.wire import KEYS_PATH, PAGE_PATH, PEOPLE_PATH
 
 routes = APIRouter(prefix=PAGE_PATH.rstrip("/"), include_in_schema=False, default_response_class=HTMLResponse)
 
@@ -52,7 +52,7 @@ Word = Annotated[str, Form(max_length=128)]
 def _templates() -> Environment:
     made = Environment(loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     made.filters |= {name: getattr(wording, name) for name in ("model_state", "size", "span", "state", "tone")}
-    made.globals |= {"root": PAGE_PATH, "keys_path": KEYS_PATH, "version": _version()}
+    made.globals |= {"root": PAGE_PATH, "keys_path": KEYS_PATH, "people_path": PEOPLE_PATH, "version": _version()}
     return made
 
 
@@ -61,11 +61,12 @@ def _version() -> str:
     return hashlib.sha256(content).hexdigest()[:12]
 
 
-def _page(template: str, status: int = 200, **content: Any) -> HTMLResponse:
+def page(template: str, status: int = 200, **content: Any) -> HTMLResponse:
+    """A page of ours, with the policy that lets in nothing but its own style and script."""
     return HTMLResponse(_templates().get_template(template).render(content), status, headers=_POLICY)
 
 
-async def _shown(request: Request, show: Callable[[Visitor], Awaitable[HttpResponse]]) -> HttpResponse:
+async def shown(request: Request, show: Callable[[Visitor], Awaitable[HttpResponse]]) -> HttpResponse:
     """The page for whoever is logged in; others log in first.  A refusal is a page too."""
     if request.headers.get("sec-fetch-mode", "navigate") != "navigate":
         return HttpResponse("This page is for people.", 403)  # not for scripts of other pages on this host
@@ -75,7 +76,7 @@ async def _shown(request: Request, show: Callable[[Visitor], Awaitable[HttpRespo
             return parts_of(request).signing_in.begin(request)
         return await show(visitor)
     except FabricError as error:
-        return _page("refusal.html", error.http_status, said=str(error), missing=isinstance(error, JobUnknown))
+        return page("refusal.html", error.http_status, said=str(error), missing=isinstance(error, JobUnknown))
 
 
 @routes.get("/")
@@ -87,9 +88,9 @@ async def index(request: Request, before: Before = None) -> HttpResponse:
         if before is not None:
             await parts.job(before, visitor.user)
         content = await page_content(parts, visitor.user, before)
-        return _page("jobs.html", visitor=visitor, **content)
+        return page("jobs.html", visitor=visitor, **content)
 
-    return await _shown(request, show)
+    return await shown(request, show)
 
 
 @routes.get("/jobs/{id}")
@@ -99,9 +100,9 @@ async def one(request: Request, id: str) -> HttpResponse:
 
     async def show(visitor: Visitor) -> HttpResponse:
         content = await job_content(parts, await parts.job(id, visitor.user))
-        return _page("job.html", visitor=visitor, **content)
+        return page("job.html", visitor=visitor, **content)
 
-    return await _shown(request, show)
+    return await shown(request, show)
 
 
 @routes.post("/cancel")
@@ -110,12 +111,21 @@ async def cancel(request: Request, id: Word = "", proof: Word = "") -> HttpRespo
     parts = parts_of(request)
 
     async def end(visitor: Visitor) -> HttpResponse:
-        if not hmac.compare_digest(proof.encode(), visitor.proof.encode()):
-            raise KeyRefused("This form is out of date, so nothing was cancelled. Go back, reload the page, try again.")
+        check_proof(visitor, proof, "nothing was cancelled")
         await parts.cancel(id, visitor.user, "Cancelled by you from the web page.")
         return RedirectResponse(PAGE_PATH, 303)
 
-    return await _shown(request, end)
+    return await shown(request, end)
+
+
+def check_proof(visitor: Visitor, proof: str, consequence: str) -> None:
+    """That a form comes from a page of ours.
+
+    Raises:
+        KeyRefused: it does not, or the page is of another login.
+    """
+    if not hmac.compare_digest(proof.encode(), visitor.proof.encode()):
+        raise KeyRefused(f"This form is out of date, so {consequence}. Go back, reload the page, try again.")
 
 
 @routes.get("/oauth_callback")
@@ -124,7 +134,7 @@ async def callback(request: Request, code: str = "", state: str = "") -> HttpRes
     try:
         return await parts_of(request).signing_in.finish(request, code, state)
     except FabricError as error:
-        return _page("refusal.html", error.http_status, said=str(error), missing=False)
+        return page("refusal.html", error.http_status, said=str(error), missing=False)
 
 
 @routes.get("/{name}.{kind}")
@@ -132,7 +142,7 @@ async def file(name: str, kind: str) -> HttpResponse:
     """Style and script; their address changes with them."""
     media_type = _FILES.get(f"{name}.{kind}")
     if media_type is None:
-        return _page("refusal.html", 404, said="There is no such page.", missing=True)
+        return page("refusal.html", 404, said="There is no such page.", missing=True)
     headers = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
     return HttpResponse((_FOLDER / f"{name}.{kind}").read_bytes(), media_type=media_type, headers=headers)
 

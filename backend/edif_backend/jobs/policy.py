@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 from pydantic import ValidationError
 
-from edif_backend.errors import SetupFailed
+from edif_backend.errors import LimitsNotUnderstood, SetupFailed
 from edif_backend.jobs.job import Reservation
 from edif_backend.jobs.reading import Reading
 from edif_backend.settings import Limits, LimitSettings
@@ -121,6 +121,22 @@ def merged(everybody: Limits, groups: Iterable[Mapping[str, Any]], own: Mapping[
     limits = everybody.model_copy(update={**values, **own})
     longest = max(limits.time_limit_s, limits.max_time_limit_s)
     return limits.model_copy(update={"max_time_limit_s": longest})
+
+
+def parse_limits(words: Iterable[str]) -> dict[str, Any]:
+    """``["queued_jobs=50", "weight=2"]`` as the values that :meth:`Jobs.set_limits` takes.
+
+    Raises:
+        LimitsNotUnderstood: no such limit, or no value.
+    """
+    said: dict[str, Any] = {}
+    for word in words:
+        name, _, text = word.partition("=")
+        if not text or name not in Limits.model_fields:
+            known = ", ".join(Limits.model_fields)
+            raise LimitsNotUnderstood(f"{word[:80]!r} is not understood: write NAME=VALUE, of {known}.")
+        said[name] = text
+    return said
 
 
 def _most_generous(name: str, values: Sequence[Any]) -> Any:

@@ -2,6 +2,7 @@
 // Entry point of the bundle, run by JupyterLab's page (see docs/decisions/front-end-build.md).
 import { knowPlaces, mimeExtension, type WidgetClass } from "./jupyterlab.ts";
 import { type Actions, placesIn, type Tracker } from "./notebook.ts";
+import { type Shared as Parts, workbench } from "./workbench.ts";
 
 /** Webpack's share scope: package name, version, and how to get the package. */
 type Shared = { get: () => Promise<() => unknown> | (() => unknown) };
@@ -20,7 +21,7 @@ async function shared<T>(name: string): Promise<T> {
 const MODULES: Record<string, () => Promise<object>> = {
   "./mimeExtension": async () =>
     mimeExtension((await shared<{ Widget: WidgetClass }>("@lumino/widgets")).Widget),
-  "./extension": async () => [await notebookPlugin()],
+  "./extension": async () => [await notebookPlugin(), ...(await workbenchPlugins())],
 };
 
 /** Tells the renderer what the notebooks of this page can do for their outputs. */
@@ -34,6 +35,14 @@ async function notebookPlugin(): Promise<object> {
     requires: [INotebookTracker],
     activate: (_app: unknown, tracker: Tracker) => knowPlaces(placesIn(tracker, NotebookActions)),
   };
+}
+
+/** Cards, notices and tutorials, where the page has a launcher to put them into. */
+async function workbenchPlugins(): Promise<object[]> {
+  const packages = ["@jupyterlab/launcher", "@jupyterlab/apputils", "@jupyterlab/ui-components"];
+  if (packages.some((name) => scope[name] === undefined)) return [];
+  const [launcher, apputils, components] = await Promise.all(packages.map((name) => shared<Parts>(name)));
+  return [workbench({ ...launcher, ...apputils, ...components } as Parts)];
 }
 
 const container = {

@@ -71,6 +71,7 @@ def rescue_variables() -> dict[str, str]:
     memory = Path("/dev/shm")  # noqa: S108 (a private folder is made below it)
     place = Path(tempfile.mkdtemp(prefix="edif-rescue-", dir=memory if os.access(memory, os.W_OK) else None))
     folders = {
+        "JUPYTER_CONFIG_DIR": "config",
         "JUPYTER_RUNTIME_DIR": "runtime",
         "JUPYTER_DATA_DIR": "data",
         "JUPYTERLAB_SETTINGS_DIR": "settings",

@@ -1,0 +1,65 @@
+"""Who did what: one line of JSON for each act, appended to a file of its month and never changed.
+
+Written by the hub (servers, keys, logins), the gateway (the operator's page) and the ``edif`` command, each in its own
+process: a line is appended in one write, so lines of several processes do not mix.  It holds names and ids, no key and
+no content of a job.  Read by ``edif audit`` and the operator's page.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+#: Longest text of one field: what a user has typed may be part of it.
+_CHARACTERS = 500
+
+
+class AuditLog:
+    """The acts of one installation, in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def note(self, by: str, act: str, on: str = "", *, via: str, **more: str | float) -> None:
+        """Write down that ``by`` has done ``act``.
+
+        Args:
+            by: name of the user, or ``account NAME`` for whoever typed a command on this machine.
+            act: such as ``server.stop``, ``model.evict``: what it is about, a dot, and what was done.
+            on: name or id of that which it was done to.
+            via: ``hub``, ``page`` or ``command``.
+        """
+        now = datetime.now(UTC)
+        act_line = {"at": now.isoformat(timespec="milliseconds"), "by": by, "act": act, "on": on, "via": via, **more}
+        short = {name: value[:_CHARACTERS] if isinstance(value, str) else value for name, value in act_line.items()}
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file = self._folder / f"{now:%Y-%m}.jsonl"
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            os.write(descriptor, (json.dumps(short, ensure_ascii=False) + "\n").encode("utf-8", "replace"))
+        finally:
+            os.close(descriptor)
+
+    def lines(self) -> Iterator[str]:
+        """Every line, the oldest first, as it was written."""
+        for file in sorted(self._folder.glob("*.jsonl")):
+            with file.open(encoding="utf-8", errors="replace") as text:
+                yield from (line.rstrip("\n") for line in text)
+
+    def newest(self, count: int, by: str = "", act: str = "") -> list[dict[str, str]]:
+        """The newest acts first; of one person, or of acts that begin with ``act``, if these are given."""
+        found: list[dict[str, str]] = []
+        for file in sorted(self._folder.glob("*.jsonl"), reverse=True):
+            for line in reversed(file.read_text(encoding="utf-8", errors="replace").splitlines()):
+                try:
+                    told = json.loads(line)
+                except ValueError:  # half a line of a machine that lost its power
+                    continue
+                if (not by or told["by"] == by) and told["act"].startswith(act):
+                    found.append(told)
+                    if len(found) == count:
+                        return found
+        return found
