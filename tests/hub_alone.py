@@ -95,12 +95,12 @@ class HubAlone:
 
 
 @contextmanager
-def hub_alone(installation: Installation) -> Iterator[HubAlone]:
+def hub_alone(installation: Installation, roles: tuple[str, ...] = ROLES) -> Iterator[HubAlone]:
     """The hub of ``installation``, as long as the block lasts."""
     make_short_dir(installation)
     for folder in (installation.run_dir, installation.logs_dir):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    chosen = [program for program in programs(installation) if program.role in ROLES]
+    chosen = [program for program in programs(installation) if program.role in roles]
     config = installation.run_dir / "supervisor.conf"
     config.write_text(supervisor_config(installation, chosen))
     remember_port(installation)

@@ -1,14 +1,15 @@
 """Who did what: one line of JSON for each act, appended to a file of its month and never changed.
 
-Written by the hub (servers, keys, logins), the gateway (the operator's page) and the ``edif`` command, each in its own
-process: a line is appended in one write, so lines of several processes do not mix.  It holds names and ids, no key and
-no content of a job.  Read by ``edif audit`` and the operator's page.
+Written by the hub (servers, keys), the gateway (the operator's page) and the ``edif`` command, each in its own process:
+a line is appended in one write, so lines of several processes do not mix.  What cannot be written goes to standard
+error.  It holds names and ids, no key and no content of a job.  Read by ``edif audit`` and the operator's page.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,11 +36,19 @@ class AuditLog:
         now = datetime.now(UTC)
         act_line = {"at": now.isoformat(timespec="milliseconds"), "by": by, "act": act, "on": on, "via": via, **more}
         short = {name: value[:_CHARACTERS] if isinstance(value, str) else value for name, value in act_line.items()}
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        file = self._folder / f"{now:%Y-%m}.jsonl"
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        line = json.dumps(short, ensure_ascii=False) + "\n"
         try:
-            os.write(descriptor, (json.dumps(short, ensure_ascii=False) + "\n").encode("utf-8", "replace"))
+            self._append(f"{now:%Y-%m}.jsonl", line.encode("utf-8", "replace"))
+        except (
+            OSError
+        ) as error:  # a full disk must not keep anybody from what they do; the process has a log of its own
+            sys.stderr.write(f"not written to the audit log ({error.strerror}): {line}")
+
+    def _append(self, name: str, line: bytes) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(self._folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            os.write(descriptor, line)
         finally:
             os.close(descriptor)
 

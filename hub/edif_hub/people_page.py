@@ -14,6 +14,7 @@ from jupyterhub.handlers import BaseHandler
 from jupyterhub.scopes import needs_scope
 from tornado import web
 
+from edif_hub.page_policy import shown_name
 from edif_protocol.audit_log import AuditLog
 from edif_protocol.wire import OPERATOR_PATH, TRACE_SCOPE
 
@@ -85,6 +86,7 @@ def _person(user: Any) -> dict[str, Any]:
     spawner = user.spawners.get("")
     return {
         "name": user.name,
+        "shown": shown_name(user),
         "admin": user.admin,
         "groups": ", ".join(sorted(group.name for group in user.groups)),
         "server": (spawner.pending or ("runs" if spawner.ready else "")) if spawner else "",

@@ -1,4 +1,4 @@
-"""A student's day around the notebook: the page that waits, the cards, a tutorial put back, the way to one's own server."""
+"""A student's day around the notebook: the page that waits, the cards, a tutorial put back as it came."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from playwright.sync_api import Page, expect
-
 from tests.e2e.test_page import looked_at
 
 if TYPE_CHECKING:
