@@ -91,7 +91,7 @@ def _person(user: Any) -> dict[str, Any]:
         "groups": ", ".join(sorted(group.name for group in user.groups)),
         "server": (spawner.pending or ("runs" if spawner.ready else "")) if spawner else "",
         "size": (spawner.user_options or {}).get("profile", "") if spawner and spawner.ready else "",
-        "keys": len(_keys(user)),
+        "key_count": len(_keys(user)),
         "there": f"{user.last_activity:%Y-%m-%d %H:%M}" if user.last_activity else "",
     }
 

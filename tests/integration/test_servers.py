@@ -5,6 +5,7 @@ The servers are light ones (`tests/light_server.py`); what a real one does is in
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ import psutil
 import pytest
 from tests.conftest import installation
 from tests.hub_alone import HubAlone, hub_alone, until
+
+from edif_protocol.audit_log import AuditLog
 
 LIGHT = Path(__file__).resolve().parents[1] / "light_server.py"
 SETTINGS = f"""
@@ -122,3 +125,29 @@ def test_the_proxys_token_gets_routes_sent_and_nothing_else(hub: HubAlone) -> No
 
 def test_nobody_else_can_have_routes_sent(hub: HubAlone) -> None:
     assert httpx.post(f"{hub.installation.url('hub')}/hub/api/proxy").status_code == 403
+
+
+def test_operators_stop_servers_and_end_keys_on_a_page_of_their_own(hub: HubAlone) -> None:
+    with hub.browser("owner") as browser:
+        hub.start(browser, "owner")
+        assert browser.get("/hub/edif-people").status_code == 403
+    with hub.browser("admin") as operator:
+        page = operator.get("/hub/edif-people")
+        assert page.status_code == 200
+        row = page.text.partition('data-person="owner"')[2].partition("</tr>")[0]
+        assert "runs" in row
+        assert "1 keys of owner" in row  # that of the server's kernels
+        proof = re.search(r'name="_xsrf" value="([^"]*)"', page.text)
+        assert proof
+        form = {"_xsrf": proof[1], "user": "owner"}
+        assert operator.post("/hub/edif-people", data={**form, "_xsrf": "x", "act": "server.stop"}).status_code == 403
+        ended = operator.post("/hub/edif-people", data={**form, "act": "key.end", "key": "all"})
+        assert "1 keys of owner are ended." in ended.text
+        stopped = operator.post("/hub/edif-people", data={**form, "act": "server.stop"})
+        assert "The server of owner is stopped." in stopped.text
+        until(lambda: hub.server("owner") is None, "the end of the server")
+        assert (
+            "There is nobody named nobody." in operator.post("/hub/edif-people", data={**form, "user": "nobody"}).text
+        )
+    acts = [(act["by"], act["act"]) for act in AuditLog(hub.installation.audit_dir).newest(9) if act["on"] == "owner"]
+    assert {("owner", "server.start"), ("admin", "key.end"), ("admin", "server.stop")} <= set(acts)
