@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 import hypothesis
 import psutil
 import pytest
+from tests.course_hub import CourseHub, course_hub
 
 from edif_protocol.installation import Installation
 
@@ -125,17 +126,17 @@ class Workbench:
 
 
 def free_port() -> int:
-    """The first of five consecutive free ports, below those that the system hands out by itself."""
-    for first in range(20000 + os.getpid() % 500 * 20, 32000, 5):
+    """The first of six consecutive free ports, below those that the system hands out by itself."""
+    for first in range(20000 + os.getpid() % 500 * 20, 32000, 6):
         with ExitStack() as stack:
             try:
-                for port in range(first, first + 5):
+                for port in range(first, first + 6):
                     trial = stack.enter_context(socket.socket())
                     trial.bind(("", port))
             except OSError:
                 continue
             return first
-    raise RuntimeError("no five consecutive free ports")
+    raise RuntimeError("no six consecutive free ports")
 
 
 def _copy_models(source: Path, target: Path) -> None:
@@ -197,6 +198,15 @@ def workbench() -> Iterator[Workbench]:
     with installation("shared") as installed:
         installed.up()
         yield installed
+
+
+@pytest.fixture(scope="session")
+def courses() -> Iterator[CourseHub]:
+    """One hub with its course service, without a backend, for the whole test run."""
+    with installation("courses") as made:
+        made.installation.models_file.write_text(TINY_ALONE)
+        with course_hub(made) as running:
+            yield running
 
 
 @pytest.fixture(scope="module")

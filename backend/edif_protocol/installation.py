@@ -29,7 +29,7 @@ class Installation(BaseSettings):
 
     home: Path = Field(default=Path(".edif"), description="folder that holds all state of this installation")
     host: str = Field(default="127.0.0.1", description="address that every server of this installation listens on")
-    port: int = Field(default=8000, ge=1024, le=65000, description="public port; the four after it are used too")
+    port: int = Field(default=8000, ge=1024, le=65000, description="public port; the five after it are used too")
 
     @field_validator("home")
     @classmethod
@@ -41,7 +41,7 @@ class Installation(BaseSettings):
     @property
     def ports(self) -> dict[str, int]:
         """Every TCP port of this installation by the role that listens on it."""
-        roles = ("proxy", "gateway", "hub", "proxy-api", "ray")
+        roles = ("proxy", "gateway", "hub", "proxy-api", "ray", "courses")
         return {role: self.port + offset for offset, role in enumerate(roles)}
 
     def url(self, role: str) -> str:
@@ -84,6 +84,11 @@ class Installation(BaseSettings):
     def hub_dir(self) -> Path:
         """Database, cookie secret and user folders of the hub."""
         return self.home / "hub"
+
+    @property
+    def courses_dir(self) -> Path:
+        """Register and audit log of the courses, and their workspaces unless a setting says where else."""
+        return self.home / "courses"
 
     @property
     def logs_dir(self) -> Path:

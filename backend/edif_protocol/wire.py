@@ -31,6 +31,12 @@ TRACE_SCOPE = "custom:edif:trace"
 PAGE_PATH = "/services/edif/"
 PAGE_CLIENT = "service-edif"
 
+#: The same of the course service.
+COURSES_PATH = "/services/courses/"
+COURSES_CLIENT = "service-edif-courses"
+#: Where that service tells the hub that rosters, rooms or leave to help have changed.
+COURSES_APPLY_PATH = "/hub/api/edif-courses"
+
 #: The hub's page where users get and end keys of their own.
 KEYS_PATH = "/hub/edif-keys"
 #: The hub's page for operators: people, their servers and keys.

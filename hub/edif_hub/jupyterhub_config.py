@@ -10,7 +10,9 @@ from pathlib import Path
 
 from traitlets.config import Config
 
-from edif_hub import server, spawners
+from edif_courses.desk import open_desk
+from edif_courses.settings import CourseSettings
+from edif_hub import course_hooks, server, spawners
 from edif_hub.errors import LoginRefused
 from edif_hub.keys_page import KeysPage
 from edif_hub.login import configure_login, private_file
@@ -22,7 +24,14 @@ from edif_hub.settings import HubSettings, ServerSettings
 from edif_hub.start_queue import StartQueue
 from edif_protocol.audit_log import AuditLog
 from edif_protocol.installation import Installation
-from edif_protocol.wire import KEYS_PATH, PAGE_CLIENT, PAGE_PATH, PEOPLE_PATH, TRACE_SCOPE
+from edif_protocol.wire import (
+    COURSES_PATH,
+    KEYS_PATH,
+    PAGE_CLIENT,
+    PAGE_PATH,
+    PEOPLE_PATH,
+    TRACE_SCOPE,
+)
 
 installation = Installation()
 settings = HubSettings()
@@ -30,6 +39,7 @@ servers = ServerSettings()
 login_settings = LoginSettings()
 audit = AuditLog(installation.audit_dir)
 queue = StartQueue(servers.starts_at_once)
+courses = open_desk(installation, CourseSettings())
 installation.hub_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 c = get_config()  # type: ignore[name-defined]  # noqa: F821 (JupyterHub puts it there)
@@ -57,6 +67,7 @@ c.JupyterHub.template_vars = {
     "edif_profiles": servers.profiles,
     "edif_keeps_limits": servers.spawner in spawners.KEEPS_LIMITS,
     "shown_name": shown_name,
+    "edif_courses": COURSES_PATH,
 }
 c.JupyterHub.extra_handlers = [
     (
@@ -65,11 +76,15 @@ c.JupyterHub.extra_handlers = [
         {"longest_s": settings.laptop_key_longest_s, "installation": installation},
     ),
     (PEOPLE_PATH.removeprefix("/hub"), PeoplePage, {"audit": audit}),
+    course_hooks.handler(courses),
 ]
 c.JupyterHub.proxy_class = QuietProxy
 c.ConfigurableHTTPProxy.should_start = False
 c.ConfigurableHTTPProxy.api_url = installation.url("proxy-api")
-c.ConfigurableHTTPProxy.extra_routes = {f"{settings.routed_host}{PAGE_PATH}": installation.url("gateway")}
+c.ConfigurableHTTPProxy.extra_routes = {
+    f"{settings.routed_host}{PAGE_PATH}": installation.url("gateway"),
+    f"{settings.routed_host}{COURSES_PATH}": installation.url("courses"),
+}
 c.ConfigurableHTTPProxy.auth_token = installation.secret("proxy-token")
 
 # Nobody is given a `shares` scope: sharing of servers by their users stays off (GHSA-c4gm-pwx9-9w8j).
@@ -87,9 +102,18 @@ c.JupyterHub.services = [
         "oauth_client_allowed_scopes": [TRACE_SCOPE],
         "oauth_no_confirm": True,
     },
+    course_hooks.service(installation),
 ]
 c.JupyterHub.load_roles = [
-    {"name": "user", "scopes": ["self", TRACE_SCOPE, "access:services!service=edif"]},
+    {
+        "name": "user",
+        "scopes": [
+            "self",
+            TRACE_SCOPE,
+            "access:services!service=edif",
+            f"access:services!service={course_hooks.SERVICE}",
+        ],
+    },
     {"name": "edif-cli", "scopes": ["admin:users", "admin:servers", "tokens"], "services": ["edif-cli"]},
     {
         "name": "edif-housekeeping",
@@ -97,6 +121,7 @@ c.JupyterHub.load_roles = [
         "services": ["edif-housekeeping"],
     },
     {"name": "edif-proxy", "scopes": ["proxy"], "services": ["edif-proxy"]},
+    course_hooks.service_role(),
 ]
 c.JupyterHub.token_expires_in_max_seconds = settings.laptop_key_longest_s
 
@@ -105,10 +130,11 @@ c[spawner.__name__] = Config(spawners.traits(servers, installation))
 c.JupyterHub.concurrent_spawn_limit = 0  # nobody is sent away: starts wait for their turn
 c.JupyterHub.active_server_limit = servers.servers_at_most
 c.Spawner.cmd = spawners.command(servers)
-c.Spawner.environment = server.environment(installation, servers)
+c.Spawner.environment = server.environment(installation, servers, COURSES_PATH)
 c.Spawner.start_timeout = servers.start_timeout_s
 c.Spawner.http_timeout = servers.start_timeout_s
 c.Spawner.options_from_form = "simple"
 c.Spawner.apply_user_options = server.profile_hook(servers)
-c.Spawner.pre_spawn_hook = server.before_start(installation, servers, queue, audit, settings.kernel_key_s)
+start = server.before_start(installation, servers, queue, audit, settings.kernel_key_s)
+c.Spawner.pre_spawn_hook = course_hooks.with_courses(start, courses)
 c.Spawner.post_stop_hook = server.after_stop(audit)

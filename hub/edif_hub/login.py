@@ -19,7 +19,8 @@ from edif_hub.university import EdifAuthenticator, Site
 from edif_protocol.installation import Installation
 
 #: Account names are folder names too: no separators, no leading dot.  ``\Z`` since JupyterHub matches the start only.
-USERNAME_PATTERN = r"[a-z0-9][a-z0-9._-]{0,31}\Z"
+#: Accounts ``room-…`` belong to courses: nobody logs in as one.
+USERNAME_PATTERN = r"(?!room-)[a-z0-9][a-z0-9._-]{0,31}\Z"
 
 
 def is_loopback(host: str) -> bool:

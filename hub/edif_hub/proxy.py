@@ -5,7 +5,8 @@ Started by ``edif up`` with the arguments of ``configurable-http-proxy``; runs a
 A proxy that starts again knows no routes, and the hub would notice within five minutes: so it asks the hub for them.
 
 Version 0.4.0 does not tell the browser which subprotocol the server chose, so browsers hang up and JupyterLab connects
-to every kernel twice: what a user runs in between is lost.  And it sends binary frames on as text.
+to every kernel twice: what a user runs in between is lost.  It sends binary frames on as text.  And it writes ``%3A``
+for a colon in a path, by which jupyter-collaboration 5 does not know a shared document: its notebook never opens.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import asyncio
 import json
 import sys
 import time
+from urllib.parse import urlsplit, urlunsplit
 
 from configurable_http_proxy.cli import main
 from configurable_http_proxy.handlers import ProxyHandler
@@ -42,8 +44,24 @@ def on_message(self: ProxyHandler, message: str | bytes) -> None:
         self.ws_client.write_message(message, binary=isinstance(message, bytes))
 
 
+_target_url = ProxyHandler.get_target_url
+
+
+async def get_target_url(self: ProxyHandler, path: str) -> str | None:
+    """The address behind the proxy, with the colons of its path as they came."""
+    url: str | None = await _target_url(self, path)
+    return with_colons(url) if url else url
+
+
+def with_colons(url: str) -> str:
+    """``url`` with plain colons in its path; what is asked for behind it stays as it is."""
+    found = urlsplit(url)
+    return urlunsplit(found._replace(path=found.path.replace("%3A", ":")))
+
+
 def mend() -> None:
-    """Put the two methods above in the place of the proxy's own."""
+    """Put the three methods above in the place of the proxy's own."""
+    ProxyHandler.get_target_url = get_target_url
     ProxyHandler.select_subprotocol = select_subprotocol
     ProxyHandler.on_message = on_message
 

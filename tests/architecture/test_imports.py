@@ -13,7 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.architecture.conftest import Run
 
-PACKAGES = ("edif_protocol", "edif_backend", "edif_hub", "edif", "edif_kernel", "edif_widgets")
+PACKAGES = ("edif_protocol", "edif_backend", "edif_courses", "edif_hub", "edif", "edif_kernel", "edif_widgets")
 
 MODEL_SIDE = ("edif_backend.executors", "edif_backend.models", "edif", "edif_kernel")
 #: Each library and the only packages that import it; a name covers what is below it.
@@ -22,11 +22,11 @@ HOMES = {
     "torch": MODEL_SIDE,
     "nnsight": MODEL_SIDE,
     "transformers": MODEL_SIDE,
-    "fastapi": ("edif_backend.gateway",),
-    "starlette": ("edif_backend.gateway",),
-    "uvicorn": ("edif_backend.gateway",),
-    "jinja2": ("edif_backend.gateway", "edif_hub.page_policy"),
-    "sqlite3": ("edif_backend.jobs",),
+    "fastapi": ("edif_backend.gateway", "edif_courses"),
+    "starlette": ("edif_backend.gateway", "edif_courses"),
+    "uvicorn": ("edif_backend.gateway", "edif_courses"),
+    "jinja2": ("edif_backend.gateway", "edif_courses", "edif_hub.page_policy"),
+    "sqlite3": ("edif_backend.jobs", "edif_courses", "edif_hub.course_hooks"),
     "psycopg": ("edif_backend.jobs",),
     "sqlalchemy": ("edif_backend.jobs", "edif_hub"),
     "minio": ("edif_backend.objects",),

@@ -6,6 +6,7 @@ Every expected failure is one sentence on standard error and exit status 1.
 from __future__ import annotations
 
 import sys
+from importlib.metadata import entry_points
 
 import typer
 
@@ -35,6 +36,10 @@ app.add_typer(models.app, name="models")
 app.add_typer(people.servers, name="servers")
 app.add_typer(limits.app, name="limits")
 app.add_typer(limits.reservations, name="reservations")
+#: Commands of packages that build on this one: the backend does not know them.
+COMMANDS = "edif.commands"
+for found in entry_points(group=COMMANDS):
+    app.add_typer(found.load(), name=found.name)
 
 
 def main() -> None:

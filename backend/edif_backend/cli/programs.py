@@ -1,4 +1,4 @@
-"""The six long-lived programs of an installation, and the supervisor's configuration that keeps them running.
+"""The seven long-lived programs of an installation, and the supervisor's configuration that keeps them running.
 
 Called by :mod:`edif_backend.cli.supervision`; pure but for secrets, which are drawn on first use.
 """
@@ -16,7 +16,7 @@ from edif_backend.cli.located import supervisor_socket
 from edif_protocol.installation import Installation
 
 #: The order in which they are started; none waits for another, each retries until what it needs is there.
-ROLES = ("ray", "proxy", "hub", "housekeeping", "gateway", "dispatcher")
+ROLES = ("ray", "proxy", "hub", "housekeeping", "gateway", "courses", "dispatcher")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,7 @@ def programs(installation: Installation) -> list[Program]:
         Program("hub", (python, "-m", "jupyterhub", "-f", str(_package("edif_hub") / "jupyterhub_config.py"))),
         Program("housekeeping", (python, "-m", "edif_hub.housekeeping")),
         Program("gateway", (python, "-m", "edif_backend.gateway")),
+        Program("courses", (python, "-m", "edif_courses")),
         Program("dispatcher", (python, "-m", "edif_backend.dispatch"), cluster, stop_wait_s=20),
     ]
 

@@ -49,6 +49,8 @@ def waiting_for(installation: Installation, deployed_since: float = 0.0) -> str 
         return "the proxy"
     if not _answers(f"{installation.url('gateway')}/ping", 200):
         return "the gateway"
+    if not _answers(f"{installation.url('courses')}/ping", 200):
+        return "the courses"
     status = gateway_status(installation)
     if status is None:
         return "the gateway"

@@ -37,7 +37,7 @@ class Stopped(Exception):
 def up(
     detach: Annotated[bool, typer.Option("--detach", help="Return when everything serves.")] = False,
     port: Annotated[
-        int | None, typer.Option(min=1024, max=65000, help="Public port; the four after it are used too.")
+        int | None, typer.Option(min=1024, max=65000, help="Public port; the five after it are used too.")
     ] = None,
     timeout: Annotated[float, typer.Option(help="Seconds until a start counts as failed.")] = 180.0,
 ) -> None:

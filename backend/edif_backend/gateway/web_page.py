@@ -26,16 +26,17 @@ from edif_backend.gateway.page_content import job_content, page_content, unaged
 from edif_backend.gateway.parts import parts_of
 from edif_backend.gateway.signing_in import Visitor
 from edif_protocol import wording
-from edif_protocol.wire import KEYS_PATH, PAGE_PATH, PEOPLE_PATH
+from edif_protocol.wire import COURSES_PATH, KEYS_PATH, PAGE_PATH, PEOPLE_PATH
 
 routes = APIRouter(prefix=PAGE_PATH.rstrip("/"), include_in_schema=False, default_response_class=HTMLResponse)
 
-_FOLDER = Path(__file__).parent / "page"
+FOLDER = Path(__file__).parent / "page"
 _FILES = {"page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
 #: Ages are counted on by the script; the page itself is told again at least this often, and at most twice a second.
 _AGAIN_S, _PAUSE_S = 15.0, 0.5
 
-_POLICY = {
+#: Headers of every page of ours: nothing is loaded but our own style and script.
+POLICY = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self';"
     " img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "same-origin",
@@ -50,20 +51,21 @@ Word = Annotated[str, Form(max_length=128)]
 
 @cache
 def _templates() -> Environment:
-    made = Environment(loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    made = Environment(loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     made.filters |= {name: getattr(wording, name) for name in ("model_state", "size", "span", "state", "tone")}
-    made.globals |= {"root": PAGE_PATH, "keys_path": KEYS_PATH, "people_path": PEOPLE_PATH, "version": _version()}
+    paths = {"root": PAGE_PATH, "keys_path": KEYS_PATH, "people_path": PEOPLE_PATH, "courses_path": COURSES_PATH}
+    made.globals |= {**paths, "version": _version()}
     return made
 
 
 def _version() -> str:
-    content = b"".join((_FOLDER / name).read_bytes() for name in sorted(_FILES))
+    content = b"".join((FOLDER / name).read_bytes() for name in sorted(_FILES))
     return hashlib.sha256(content).hexdigest()[:12]
 
 
 def page(template: str, status: int = 200, **content: Any) -> HTMLResponse:
     """A page of ours, with the policy that lets in nothing but its own style and script."""
-    return HTMLResponse(_templates().get_template(template).render(content), status, headers=_POLICY)
+    return HTMLResponse(_templates().get_template(template).render(content), status, headers=POLICY)
 
 
 async def shown(request: Request, show: Callable[[Visitor], Awaitable[HttpResponse]]) -> HttpResponse:
@@ -144,7 +146,7 @@ async def file(name: str, kind: str) -> HttpResponse:
     if media_type is None:
         return page("refusal.html", 404, said="There is no such page.", missing=True)
     headers = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
-    return HttpResponse((_FOLDER / f"{name}.{kind}").read_bytes(), media_type=media_type, headers=headers)
+    return HttpResponse((FOLDER / f"{name}.{kind}").read_bytes(), media_type=media_type, headers=headers)
 
 
 @routes.websocket("/live")
