@@ -33,12 +33,14 @@ if TYPE_CHECKING:
     from edif.attention import Attention, attention
     from edif.attribution import AttributionPatching, attribution_patching
     from edif.causal_trace import CausalTrace, causal_trace
+    from edif.comparison import Comparison, compare_models
     from edif.engine.decoder import SITES
     from edif.engine.sweeps import Batch, Cell
     from edif.interventions import SweepResult, SweepStopped, sweep
     from edif.logit_lens import LogitLens, logit_lens
     from edif.patching import ActivationPatching, activation_patching
     from edif.path_patching import PathPatching, path_patching
+    from edif.probing import Probe, probe
     from edif.result import Result, load
     from edif.steering import Steering, steer
 
@@ -55,6 +57,7 @@ __all__ = [
     "Batch",
     "CausalTrace",
     "Cell",
+    "Comparison",
     "EdifError",
     "Job",
     "JobFailed",
@@ -69,6 +72,7 @@ __all__ = [
     "NotKept",
     "NotShown",
     "PathPatching",
+    "Probe",
     "Result",
     "Status",
     "Steering",
@@ -82,6 +86,7 @@ __all__ = [
     "attention",
     "attribution_patching",
     "causal_trace",
+    "compare_models",
     "forget",
     "job",
     "jobs",
@@ -92,6 +97,7 @@ __all__ = [
     "models",
     "next_tokens",
     "path_patching",
+    "probe",
     "shown",
     "status",
     "steer",
@@ -110,6 +116,8 @@ _LATER = {
     **dict.fromkeys(("Batch", "Cell"), "edif.engine.sweeps"),
     **dict.fromkeys(("LogitLens", "logit_lens"), "edif.logit_lens"),
     **dict.fromkeys(("Result", "load"), "edif.result"),
+    **dict.fromkeys(("Comparison", "compare_models"), "edif.comparison"),
+    **dict.fromkeys(("Probe", "probe"), "edif.probing"),
     **dict.fromkeys(("Steering", "steer"), "edif.steering"),
     **dict.fromkeys(("SweepResult", "SweepStopped", "sweep"), "edif.interventions"),
 }

@@ -33,9 +33,11 @@ _METHODS = (
     "edif.attention",
     "edif.attribution",
     "edif.causal_trace",
+    "edif.comparison",
     "edif.logit_lens",
     "edif.patching",
     "edif.path_patching",
+    "edif.probing",
     "edif.steering",
 )
 
