@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from edif.comparison import Comparison, compare_models
     from edif.engine.decoder import SITES
     from edif.engine.sweeps import Batch, Cell
+    from edif.fidelity import agreement
     from edif.interventions import SweepResult, SweepStopped, sweep
     from edif.logit_lens import LogitLens, logit_lens
     from edif.patching import ActivationPatching, activation_patching
@@ -82,6 +83,7 @@ __all__ = [
     "WeightsElsewhere",
     "__version__",
     "activation_patching",
+    "agreement",
     "align",
     "attention",
     "attribution_patching",
@@ -110,6 +112,7 @@ _LATER = {
     **dict.fromkeys(("Alignment", "align"), "edif.alignment"),
     **dict.fromkeys(("Attention", "attention"), "edif.attention"),
     **dict.fromkeys(("AttributionPatching", "attribution_patching"), "edif.attribution"),
+    "agreement": "edif.fidelity",
     **dict.fromkeys(("CausalTrace", "causal_trace"), "edif.causal_trace"),
     **dict.fromkeys(("ActivationPatching", "activation_patching"), "edif.patching"),
     **dict.fromkeys(("PathPatching", "path_patching"), "edif.path_patching"),

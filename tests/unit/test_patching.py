@@ -205,6 +205,18 @@ class TestOfOneFamily:
             ({"corrupt": "to"}, "no position in common"),
             ({"sites": "pattern", "corrupt": CORRUPT.replace("store", "city of Paris")}, "equal length only"),
             ({"answer": [(" Mary", " John")] * 2}, "as many answers"),
+            ({"answer": (" Mary", 421)}, "There is no token 421: ids go from 0 to 420"),
+            ({"layers": [4]}, "There is no layer 4: it has layers 0 to 3"),
+            ({"positions": [14]}, "There is no position 14: it has positions 0 to 13"),
+            ({"clean": "", "corrupt": ""}, "An empty prompt has no position"),
+            (
+                {"clean": [[1] * 3000], "corrupt": [[2] * 3000]},
+                "3000 tokens and this model takes 2048 at most: shorten",
+            ),
+            (
+                {"clean": [[1] * 2000], "corrupt": [[2] * 2000], "sites": ["head", "q", "k", "v", "mlp", "attention"]},
+                r"112000 cells, and one job computes 100000 at most: every 2. layer fits: layers=range\(1, 4, 2\)",
+            ),
         ],
     )
     def test_bad_input_is_one_sentence(self, model: TransformersModel, change: dict[str, Any], said: str) -> None:
