@@ -7,8 +7,6 @@ works unnamed; what is missing is said with the names that were tried.  Families
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -34,6 +32,31 @@ SITES = ("residual_pre", "q", "k", "v", "pattern", "head", "attention", "residua
 HEADED = ("q", "k", "v", "pattern", "head")
 #: Sites that are tensors of the model; a pattern is given by what it makes of the values, at ``head``.
 READABLE = tuple(site for site in SITES if site != "pattern")
+
+
+class Eager:
+    """Within it a model computes its attention in the plain way.
+
+    A class: the decorator of a generator does not travel with a job, and the server would have a bare generator.
+
+    Raises:
+        ValueError: this family cannot.
+    """
+
+    def __init__(self, module: Any) -> None:
+        self._module = module
+        self._before: str = module.config._attn_implementation
+
+    def __enter__(self) -> None:
+        try:
+            if self._before != "eager":
+                self._module.set_attn_implementation("eager")
+        except (ValueError, ImportError) as error:
+            raise ValueError(f"This family does not give its attention patterns ({error}).") from None
+
+    def __exit__(self, *_: object) -> None:
+        if self._before != "eager":
+            self._module.set_attn_implementation(self._before)
 
 
 class Decoder:
@@ -96,25 +119,9 @@ class Decoder:
 
     # -- attention patterns ---------------------------------------------------
 
-    @contextmanager
-    def eager(self) -> Iterator[None]:
-        """Attention that gives its pattern, for the traces inside; afterwards it is as it was before.
-
-        Raises:
-            ValueError: this family cannot.
-        """
-        module = self.model._module
-        before = module.config._attn_implementation
-        try:
-            if before != "eager":
-                module.set_attn_implementation("eager")
-        except (ValueError, ImportError) as error:
-            raise ValueError(f"This family does not give its attention patterns ({error}).") from None
-        try:
-            yield
-        finally:
-            if before != "eager":
-                module.set_attn_implementation(before)
+    def eager(self) -> Eager:
+        """Attention that gives its pattern, for the traces inside; afterwards it is as it was before."""
+        return Eager(self.model._module)
 
     def pattern(self, layer: int) -> torch.Tensor:
         """Attention pattern, rows sum to 1: (rows, heads, queries, keys); inside a trace, within :meth:`eager`.

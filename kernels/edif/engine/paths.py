@@ -144,7 +144,7 @@ class _Receiving(Patching):
     """The second sweep: each cell puts what its sender sent into the receivers of the unchanged run."""
 
     def __init__(self, decoder: Decoder, pair: Pair, receivers: Sequence[Cell], received: torch.Tensor) -> None:
-        super().__init__(decoder, pair, False, None, set())
+        Patching.__init__(self, decoder, pair, False, None, set())  # super() does not travel with a job
         self._receivers, self._received = receivers, received
 
     def edit(self, model: Any, batch: Batch) -> None:

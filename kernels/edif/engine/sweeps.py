@@ -14,11 +14,11 @@ import inspect
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
 from typing import Any
 
 import nnsight
 import torch
-import transformers
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from edif.engine.decoder import layers_of
@@ -278,7 +278,7 @@ def facts(model: Any) -> dict[str, str]:
         "device": module.device.type,
         "attention": str(module.config._attn_implementation),
         "torch": torch.__version__,
-        "transformers": transformers.__version__,
+        "transformers": version("transformers"),  # the module that a job brings has no version
         "nnsight": nnsight.__version__,
     }
 
