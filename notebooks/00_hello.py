@@ -13,9 +13,11 @@
 # %% [markdown]
 # # Hello: look inside a language model
 #
-# In three minutes: load a model, read what one of its layers computes, see what it would say next, and change its mind.
+# **Goal.** Load a model, read what one of its layers computes, see what it would say next, and change its mind.
+# **Time.** Five minutes; twenty with the exercises. **You need** a little Python, and nothing installed.
 #
 # Run a cell with **Shift + Enter**, or all of them with *Run → Run All Cells*. Under each cell stands what you should see.
+# Words that are new are explained in the [glossary](glossary.ipynb).
 
 # %% [markdown]
 # ## 1. Load a model, without its weights
@@ -120,9 +122,30 @@ for layer, p, r in rows:
 # finding.
 
 # %% [markdown]
-# ## Two common mistakes
+# ## When does the forward pass run?
 #
-# **A value was not saved.** It existed on the backend while the block ran, and is gone.
+# > **What do you expect?** The next cell prints before the block, twice in it, and after it. In which order do the
+# > lines appear, and which of them is printed by this notebook?
+
+# %%
+print("1: before the block")
+with model.trace(prompt):
+    middle = model.model.layers[15].output
+    print("2: in the block, length of a state of layer 15:", round(middle[0, -1].norm().item(), 1))
+    print("2: in the block, of layer 16:", round(model.model.layers[16].output[0, -1].norm().item(), 1))
+print("3: after the block")
+
+# %% [markdown]
+# Expected: the lines in the order 1, 2, 2, 3, as they stand there; but the two in the middle were printed *on the
+# backend* and sent here. When Python leaves the block, this happens: the block's source is sent; the model starts to read
+# the prompt; each time the block asks for a value, it waits until the model has computed that layer, and the model waits
+# while the block looks at the value or changes it. So there is **one forward pass, run when the block ends**, and your
+# lines run inside it, in the order in which the model computes. Python's `if`, `for` and `print` work as usual, because
+# the values in the block are real numbers and not placeholders.
+#
+# ## Four common mistakes
+#
+# **1. A value was not saved.** It existed on the backend while the block ran, and is gone.
 
 # %%
 with model.trace(prompt):
@@ -136,8 +159,8 @@ except NameError as error:
 # %% [markdown]
 # Expected: `NameError: name 'forgotten' is not defined`. Mend: `.save()` at the end of that line.
 #
-# **Values were asked for against the order in which the model computes them.** Layer 20 runs after layer 5, so a block that has
-# already waited for layer 20 has missed layer 5.
+# **2. Values were asked for against the order in which the model computes them.** Layer 20 runs after layer 5, so a block
+# that has already waited for layer 20 has missed layer 5.
 
 # %%
 try:
@@ -151,8 +174,81 @@ except Exception as error:
 # Expected: the error's last line, `OutOfOrderError: 'model.model.layers.5.output.i0' was requested but the model already ran
 # past it`. Without the `try`, the message also shows the line of your block. Mend: ask for layer 5 first.
 #
+# **3. A shape that does not fit.** The error is PyTorch's own, raised on the backend, and it comes back with your line.
+
+# %%
+try:
+    with model.trace(prompt):
+        model.model.layers[10].output[:, -1] = colosseum
+        never = model.lm_head.output.save()
+except Exception as error:
+    print(str(error).strip().splitlines()[-1])
+
+# %% [markdown]
+# Expected: a `RuntimeError` that names the sizes: three states were put where one is. Mend: look at `.shape` on both sides.
+#
+# **4. A model that is not served here.** A mistyped name is answered with the list of what there is.
+
+# %%
+try:
+    TransformersModel("edif/smollm2-135m-dmeo", task="text-generation")
+except edif.ModelUnknown as error:
+    print(error)
+
+# %% [markdown]
+# Expected: a sentence that ends with the models you can use.
+#
+# ## Exercises
+#
+# **Exercise 1.** How sure would the model be of " Paris" if it read "The Louvre" instead of "The Eiffel Tower"? Write a
+# trace of your own. Predict the number first: higher or lower than 0.656?
+
+# %%
+# your code
+
+
+# %% [markdown]
+# <details><summary>Solution of exercise 1</summary>
+#
+# ```python
+# with model.trace("The Louvre is in the city of"):
+#     louvre = model.lm_head.output[:, -1].save()
+# sure = louvre.softmax(-1)[0, paris].item()
+# print(f"{sure:.3f}")
+# ```
+#
+# On the demo model: 0.831, higher. Which building is taller says nothing about which one the model has read more about.
+#
+# </details>
+#
+# **Exercise 2.** In the table above the states of all three subject tokens were replaced. Is the *last* of them alone
+# (position 3) enough, at layer 10?
+
+# %%
+# your code
+
+
+# %% [markdown]
+# <details><summary>Solution of exercise 2</summary>
+#
+# ```python
+# with model.trace(prompt):
+#     model.model.layers[10].output[:, 3] = colosseum[:, 2]
+#     last = model.lm_head.output[:, -1].softmax(-1).save()
+# moved = {"Paris": last[0, paris].item(), "Rome": last[0, rome].item()}
+# print({city: round(p, 3) for city, p in moved.items()})
+# ```
+#
+# Compare the two numbers with those of the whole subject in the table (Paris 0.000, Rome 0.788): whatever is missing was
+# carried by the tokens before the last one.
+#
+# </details>
+#
 # ## Where to go from here
 #
+# - The next tutorials: [01_keys](01_keys.ipynb) (your key, and working from your own machine),
+#   [02_gender_bias](02_gender_bias.ipynb) (a whole study), [04_activation_patching](04_activation_patching.ipynb) (the
+#   experiment of section 3 done properly), [05_causal_tracing](05_causal_tracing.ipynb) (where facts are recalled).
 # - `%edif` shows where your traces go and whose key this notebook has, `%edif help` how to change it.
 # - Your own work belongs outside the folder `tutorials`, or under another name: files you have not edited are brought up to
 #   date when your server starts.

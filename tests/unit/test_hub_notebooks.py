@@ -1,41 +1,134 @@
-"""The shipped notebooks: text and notebook say the same, outputs are real, small and from no particular machine."""
+"""The shipped notebooks: text, notebook and translation say the same; outputs are real, small and from no machine.
+
+Also what a reader relies on: headings in order, a prediction before results, solutions that unfold, sources.
+"""
 
 from __future__ import annotations
 
+import json
 import re
-from pathlib import Path
+from itertools import pairwise
 
-import jupytext
-import nbformat
 import pytest
+from nbformat.v4 import new_markdown_cell, new_notebook
 
+from edif.prediction import RESULT_TYPE
 from edif_hub.shipped import package_folder, tutorials_folder
+from tests import tutorial_files as files
 
-NOTEBOOKS = sorted(tutorials_folder().glob("*.ipynb"))
+NAMES = files.names()
+STUDIES = [name for name in NAMES if name[0].isdigit()]
+SHIPPED = sorted(tutorials_folder().glob("*.ipynb"))
+TRANSLATED = [(name, language) for name in NAMES for language in files.LANGUAGES if files.catalogue(name, language)]
+#: What one notebook may take in the repository and in a home.
+MOST_BYTES = 400_000
+
+
+def markdown(name: str) -> list[str]:
+    return [cell.source for cell in files.assembled(name).cells if cell.cell_type == "markdown"]
 
 
 def test_there_are_notebooks_and_packages_beside_the_hub() -> None:
-    assert NOTEBOOKS[0].name == "00_hello.ipynb"
+    assert STUDIES[0] == "00_hello"
     assert (package_folder("edif_kernel") / "jupyter" / "kernels" / "edif" / "kernel.json").is_file()
     with pytest.raises(ModuleNotFoundError, match=r"\./edif up"):
         package_folder("edif_nowhere")
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_text_and_notebook_say_the_same(path: Path) -> None:
-    text = jupytext.read(path.with_suffix(".py"))
-    notebook = nbformat.read(path, as_version=4)
+@pytest.mark.parametrize("name", NAMES)
+def test_text_and_notebook_say_the_same(name: str) -> None:
+    text, notebook = files.assembled(name), files.saved(name)
     assert [(cell.cell_type, cell.source) for cell in notebook.cells] == [
         (cell.cell_type, cell.source) for cell in text.cells
-    ], f"in a terminal of a user server: jupytext --to ipynb --execute {path.with_suffix('.py').name}"
+    ], f"./edif bench tutorials -- --write {name} (or --texts, where only Markdown has changed)"
     assert notebook.metadata.kernelspec.name == "edif"
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_outputs_are_there_small_and_from_no_particular_machine(path: Path) -> None:
-    notebook = nbformat.read(path, as_version=4)
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_outputs_are_small_whole_and_from_no_particular_machine(path: files.Path) -> None:
+    notebook = files.nbformat.read(path, as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert any(cell.outputs for cell in code)
+    assert any(cell.outputs for cell in code) or not code
     assert not [output for cell in code for output in cell.outputs if output.output_type == "error"]
-    assert path.stat().st_size < 100_000
+    assert path.stat().st_size < MOST_BYTES
     assert not re.search(r"/(home|root|work|tmp|usr)/|127\.0\.0\.1|localhost", path.read_text(encoding="utf-8"))
+    for cell in code:
+        for output in cell.outputs:
+            result = output.get("data", {}).get(RESULT_TYPE)
+            if result is not None:
+                assert json.loads(json.dumps(result, allow_nan=False))["kind"]
+                assert output.data["text/plain"], "readers without the front end need a text"
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_has_what_a_reader_relies_on(name: str) -> None:
+    texts = markdown(name)
+    opening = "\n".join(texts[:2])
+    assert "**Goal.**" in opening
+    assert "**Time.**" in opening
+    whole = "\n".join(texts)
+    assert whole.count("What do you expect?") >= 1
+    assert "Exercise 1" in whole
+    assert sum(len(files.solutions(text)) for text in texts) >= 1
+    assert "Sources" in whole or name == "00_hello"
+    assert "@" not in re.sub(r"`[^`]*`|```.*?```", "", whole, flags=re.DOTALL), "a figure was left out"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_headings_go_down_by_one_and_pictures_have_words(name: str) -> None:
+    text = re.sub(r"^```.*?^```", "", "\n".join(markdown(name)), flags=re.DOTALL | re.MULTILINE)
+    levels = [len(found) for found in re.findall(r"^(#+) ", text, re.MULTILINE)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    assert not re.search(r"!\[\s*\]\(|<img(?![^>]*\balt=\"[^\"]+\")", text)
+    assert text.count("<details>") == text.count("</details>") == text.count("<summary>")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_links_lead_to_notebooks_that_are_shipped(name: str) -> None:
+    linked = re.findall(r"\]\(([\w.]+\.ipynb)\)", "\n".join(markdown(name)))
+    assert not set(linked) - {path.name for path in SHIPPED}
+
+
+# -- translations -------------------------------------------------------------
+
+
+def test_the_first_steps_are_there_in_german() -> None:
+    assert {("00_hello", "de"), ("02_gender_bias", "de")} <= set(TRANSLATED)
+
+
+@pytest.mark.parametrize(("name", "language"), TRANSLATED)
+def test_a_translation_is_whole_fresh_and_shares_the_code(name: str, language: str) -> None:
+    english, known = files.saved(name), files.catalogue(name, language)
+    assert known
+    missing, left = files.stale(english, known)
+    assert (missing, left) == ([], []), f"notebooks/{name}.{language}.md: cells without text, texts without cell"
+    shipped = files.saved(name, language)
+    assert shipped == files.translated(english, known), f"./edif bench tutorials -- --texts {name}"
+    for one, other in zip(english.cells, shipped.cells, strict=True):
+        if one.cell_type == "code":
+            assert one == other
+        else:
+            assert files.solutions(one.source) == files.solutions(other.source)
+            assert one.source != other.source
+
+
+def test_a_changed_english_cell_makes_its_translation_stale() -> None:
+    notebook = new_notebook(cells=[new_markdown_cell("Hello"), new_markdown_cell("Bye")])
+    known = {files.digest("Hello"): "Hallo", files.digest("Bye"): "Tschüs"}
+    assert files.stale(notebook, known) == ([], [])
+    assert [cell.source for cell in files.translated(notebook, known).cells] == ["Hallo", "Tschüs"]
+    notebook.cells[0].source = "Hello, world"
+    assert files.stale(notebook, known) == ([files.digest("Hello, world")], [files.digest("Hello")])
+    assert files.translated(notebook, known).cells[0].source == "Hello, world"
+
+
+def test_code_in_a_translated_text_is_that_of_the_english_one() -> None:
+    text = "<details><summary>Solution</summary>\n\n```python\nprint(1)\n```\n\n</details>"
+    notebook = new_notebook(cells=[new_markdown_cell(text)])
+    german = "<details><summary>Lösung</summary>\n\n```python\n…\n```\n\n</details>"
+    made = files.translated(notebook, {files.digest(text): german}).cells[0].source
+    assert made == german.replace("…", "print(1)")
+    assert files.solutions(made) == ["print(1)\n"]
+    assert [cell.source for cell in files.with_solutions(notebook).cells] == [text, "print(1)\n"]
