@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import stat
 from collections.abc import Callable
@@ -11,9 +12,34 @@ import httpx
 import psutil
 import pytest
 from playwright.sync_api import Page, expect
-from tests.e2e.login_steps import STUDENT, logged_in, new_key, restarted
+from tests.e2e.login_steps import STUDENT, logged_in, new_key, restarted, until
 from tests.light_hub import LightHub
 from tests.login_services import PASSWORD, LoginService
+
+#: A saved notebook that tries to run scripts and to tell another server that it was read.
+SMUGGLED = {
+    "cells": [
+        {
+            "cell_type": "code",
+            "metadata": {"trusted": True},
+            "execution_count": 1,
+            "source": "show()",
+            "outputs": [
+                {
+                    "output_type": "display_data",
+                    "metadata": {},
+                    "data": {
+                        "text/html": "<b id=drawn>drawn</b><script>document.title='owned'</script>"
+                        "<img src=x onerror=\"document.title='owned'\"><img src='http://127.0.0.1:9/spy.png'>"
+                    },
+                }
+            ],
+        }
+    ],
+    "metadata": {"kernelspec": {"name": "gone", "display_name": "Gone"}},
+    "nbformat": 4,
+    "nbformat_minor": 5,
+}
 
 
 @pytest.fixture
@@ -107,3 +133,26 @@ def test_a_host_name_for_each_user(
         assert httpx.URL(page.url).host == f"{account}.edif.localhost"
         expect(page.locator(".jp-LabShell")).to_be_visible()
         page.screenshot(path=screenshots / "login-subdomain.png")
+
+
+def test_a_notebook_draws_and_runs_nothing_of_its_own(
+    hub: LightHub, beta: LoginService, new_page: Callable[[], Page]
+) -> None:
+    beta.account("nora", name="Nora Note")
+    page = new_page()
+    account = logged_in(page, hub, beta, "nora")
+    page.goto(f"{hub.url}/hub/spawn", wait_until="commit")
+    home = hub.installation.hub_dir / "users" / account
+    until(home.is_dir)
+    (home / "smuggled.ipynb").write_text(json.dumps(SMUGGLED))
+    page.wait_for_url("**/lab/**")
+    violated: list[str] = []
+    page.on("console", lambda message: violated.append(message.text) if "Content Security" in message.text else None)
+    page.goto(f"{hub.url}/user/{account}/lab/tree/smuggled.ipynb?reset")
+    page.get_by_role("dialog").get_by_role("button", name="No Kernel").click()
+    expect(page.locator("#drawn")).to_be_visible()
+    expect(page.locator(".jp-Toolbar-item, .lm-MenuBar-item").first).to_be_visible()
+    assert page.title() != "owned"
+    assert any("127.0.0.1:9" in line for line in violated), violated
+    identity = page.request.get(f"{hub.url}/user/{account}/api/me").json()["identity"]
+    assert identity["display_name"] == "Nora Note"
