@@ -48,7 +48,7 @@ try:
     configure_login(c, installation, settings, login_settings)
 except LoginRefused as refusal:
     sys.exit(str(refusal))
-configure_pages(c, installation, settings)
+configure_pages(c, settings)
 
 # The proxy is a process of its own, so that the hub can be restarted under running servers.
 c.JupyterHub.bind_url = installation.url("proxy")
@@ -82,8 +82,8 @@ c.JupyterHub.proxy_class = QuietProxy
 c.ConfigurableHTTPProxy.should_start = False
 c.ConfigurableHTTPProxy.api_url = installation.url("proxy-api")
 c.ConfigurableHTTPProxy.extra_routes = {
-    f"{settings.routed_host}{PAGE_PATH}": installation.url("gateway"),
-    f"{settings.routed_host}{COURSES_PATH}": installation.url("courses"),
+    PAGE_PATH: installation.url("gateway"),
+    COURSES_PATH: installation.url("courses"),
 }
 c.ConfigurableHTTPProxy.auth_token = installation.secret("proxy-token")
 

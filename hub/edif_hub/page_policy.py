@@ -1,4 +1,4 @@
-"""What the hub's pages may load and what their cookies are called: policy headers, cookie prefix, users' host names.
+"""What the hub's pages may load, and the name that they show of a person.
 
 Called by ``jupyterhub_config.py``; runs in the hub's process.  JupyterHub's templates have scripts in the page itself,
 with no mark to know them by.  So each answer gets a nonce, which its header names and its own ``<script>`` tags carry:
@@ -10,14 +10,12 @@ from __future__ import annotations
 import re
 import secrets
 from typing import Any
-from urllib.parse import urlsplit
 
 from jinja2.ext import Extension
 from jupyterhub.handlers import BaseHandler
 from jupyterhub.user import User
 
 from edif_hub.settings import HubSettings
-from edif_protocol.installation import Installation
 
 _SCRIPT_TAG = re.compile(r"<script(?=[\s>])", re.IGNORECASE)
 
@@ -36,7 +34,7 @@ class ScriptNonce(Extension):
         return _SCRIPT_TAG.sub('<script nonce="{{ script_nonce }}"', source)
 
 
-def policy(nonce: str, report_to: str, forms_to: str = "") -> str:
+def policy(nonce: str, report_to: str) -> str:
     """The hub's Content-Security-Policy; styles may stand in the page, since they draw and cannot act."""
     rules = {
         "default-src": "'self'",
@@ -47,29 +45,23 @@ def policy(nonce: str, report_to: str, forms_to: str = "") -> str:
         "connect-src": "'self'",
         "object-src": "'none'",
         "base-uri": "'none'",
-        "form-action": f"'self' {forms_to}".strip(),
+        "form-action": "'self'",
         "frame-ancestors": "'none'",
         "report-uri": report_to,
     }
     return "; ".join(f"{name} {value}" for name, value in rules.items())
 
 
-def configure_pages(c: Any, installation: Installation, hub: HubSettings) -> None:
-    """Set headers, cookies and host names of the hub's pages."""
+def configure_pages(c: Any, hub: HubSettings) -> None:
+    """Set headers and address of the hub's pages."""
     c.JupyterHub.tornado_settings = {"headers": _HEADERS}
     c.JupyterHub.jinja_environment_options = {"extensions": [ScriptNonce]}
-    # A template variable may be a function of the user alone, so the nonce comes from the handler.
-    hosts = f"{urlsplit(hub.public_url).scheme}://*.{urlsplit(hub.public_url).netloc}" if hub.subdomains else ""
-    _mark_pages(hosts)
+    _mark_pages()
     if hub.public_url:
         c.JupyterHub.public_url = f"{hub.public_url.rstrip('/')}/"
-    if hub.subdomains:
-        c.JupyterHub.subdomain_host = hub.public_url.rstrip("/")
-        # Such cookies belong to one host and the whole of it: with all users on one host they would reach every server.
-        c.JupyterHub.cookie_host_prefix_enabled = hub.public_url.startswith("https:")
 
 
-def _mark_pages(forms_to: str) -> None:
+def _mark_pages() -> None:
     """Give every page of the hub a nonce of its own, in its header and in its template."""
     plain_namespace = BaseHandler.template_namespace
 
@@ -82,9 +74,7 @@ def _mark_pages(forms_to: str) -> None:
         return {**plain_namespace.fget(handler), "script_nonce": nonce(handler)}
 
     BaseHandler.template_namespace = property(namespace)
-    BaseHandler.content_security_policy = property(
-        lambda handler: policy(nonce(handler), handler.csp_report_uri, forms_to)
-    )
+    BaseHandler.content_security_policy = property(lambda handler: policy(nonce(handler), handler.csp_report_uri))
 
 
 def shown_name(user: User | None) -> str:

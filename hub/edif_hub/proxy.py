@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
+import logging
+import re
 import time
 from urllib.parse import urlsplit, urlunsplit
 
@@ -22,11 +23,11 @@ from configurable_http_proxy.handlers import ProxyHandler
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError
 from tornado.ioloop import IOLoop
 
-from edif_hub.settings import HubSettings
 from edif_protocol.installation import Installation
 
 #: How long a hub that does not answer is asked; one that starts meanwhile sends the routes by itself.
 _ASK_S, _PAUSE_S = 60.0, 0.2
+_QUERY = re.compile(r"\?\S+")
 
 
 def select_subprotocol(self: ProxyHandler, subprotocols: list[str]) -> str | None:
@@ -59,11 +60,18 @@ def with_colons(url: str) -> str:
     return urlunsplit(found._replace(path=found.path.replace("%3A", ":")))
 
 
+def without_queries(record: logging.LogRecord) -> bool:
+    """A line of the access log whose addresses end at the question mark: codes and tokens of logins stand behind it."""
+    record.msg, record.args = _QUERY.sub("?…", record.getMessage()), None
+    return True
+
+
 def mend() -> None:
-    """Put the three methods above in the place of the proxy's own."""
+    """Put the three methods above in the place of the proxy's own, and keep secrets out of its log."""
     ProxyHandler.get_target_url = get_target_url
     ProxyHandler.select_subprotocol = select_subprotocol
     ProxyHandler.on_message = on_message
+    logging.getLogger("tornado.access").addFilter(without_queries)
 
 
 async def ask_for_routes(hub_url: str, token: str) -> None:
@@ -89,6 +97,4 @@ if __name__ == "__main__":
     mend()
     installation = Installation()
     IOLoop.current().add_callback(ask_for_routes, installation.url("hub"), installation.secret("proxy-routes-token"))
-    if HubSettings().subdomains:
-        sys.argv.append("--host-routing=yes")
     main()

@@ -34,10 +34,6 @@ class HubSettings(TomlSettings):
         default="",
         description="https address that browsers use, if a web server stands in front; empty: the port itself",
     )
-    subdomains: bool = Field(
-        default=False,
-        description="a host name for each user (NAME.host of public_url): needs DNS and a wildcard certificate",
-    )
     kernel_key_s: int = Field(
         default=14 * DAY_S, gt=0, description="a kernel's key ends this long after its server's start at the latest"
     )
@@ -45,17 +41,10 @@ class HubSettings(TomlSettings):
         default=90 * DAY_S, gt=0, description="longest life of a key that a user asks for"
     )
 
-    @property
-    def routed_host(self) -> str:
-        """What the proxy's routes begin with: with a host name for each user, that of everybody's pages."""
-        return str(urlsplit(self.public_url).hostname) if self.subdomains else ""
-
     @model_validator(mode="after")
     def _public_address(self) -> Self:
         if self.public_url and not urlsplit(self.public_url).hostname:
             raise ValueError('public_url must be an address such as "https://edif.example.org"')
-        if self.subdomains and not self.public_url:
-            raise ValueError("subdomains need public_url: the users' host names are below its host name")
         return self
 
 

@@ -5,7 +5,6 @@ The fixtures are those of test_saved_result.py and test_live_views.py; conftest.
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import subprocess
@@ -32,10 +31,6 @@ SCREENSHOTS = Path(__file__).parents[2] / ".artifacts" / "screenshots"
 PATIENCE_MS = 45_000
 #: Where the eDIF kernel describes itself.
 KERNELS = Path(__file__).parents[2] / "kernels" / "edif_kernel" / "jupyter"
-#: What servers of the hub are started with: views must be drawn under the policy that holds there.
-_POLICY = json.loads((Path(__file__).parents[2] / "hub/edif_hub/user_server/jupyter_server_config.json").read_text())[
-    "ServerApp"
-]["tornado_settings"]
 
 #: Results of the demo model, as `save` wrote them: real numbers, and files of the first version to be read for ever.
 RESULTS = Path(__file__).parent / "results"
@@ -97,7 +92,6 @@ def lab(notebooks: Path) -> Iterator[str]:
         "--IdentityProvider.token": "reader",
         "--LabApp.extra_labextensions_path": str(labextension_path()),
         "--LabApp.news_url": "",
-        "--ServerApp.tornado_settings": json.dumps(_POLICY),
     }
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
     log = home / "log"

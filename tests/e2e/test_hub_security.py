@@ -2,44 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 import stat
 from collections.abc import Callable
-from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 from playwright.sync_api import Page, expect
-from tests.e2e.login_steps import STUDENT, logged_in, new_key, restarted, until
+from tests.e2e.login_steps import STUDENT, logged_in, new_key
 from tests.light_hub import LightHub
 from tests.login_services import PASSWORD, LoginService
-
-#: A saved notebook that tries to run scripts and to tell another server that it was read.
-SMUGGLED = {
-    "cells": [
-        {
-            "cell_type": "code",
-            "metadata": {"trusted": True},
-            "execution_count": 1,
-            "source": "show()",
-            "outputs": [
-                {
-                    "output_type": "display_data",
-                    "metadata": {},
-                    "data": {
-                        "text/html": "<b id=drawn>drawn</b><script>document.title='owned'</script>"
-                        "<img src=x onerror=\"document.title='owned'\"><img src='http://127.0.0.1:9/spy.png'>"
-                    },
-                }
-            ],
-        }
-    ],
-    "metadata": {"kernelspec": {"name": "gone", "display_name": "Gone"}},
-    "nbformat": 4,
-    "nbformat_minor": 5,
-}
 
 
 @pytest.fixture
@@ -110,49 +83,3 @@ def test_secrets_are_in_private_files_and_nowhere_else(hub: LightHub, visitor: P
     assert stat.S_IMODE((home / "hub" / "cookie_secret").stat().st_mode) == 0o600
     log = hub.log() + hub.log("proxy")
     assert not re.search(r"code=(?!\[secret\])[\w-]{20}|refresh_token|access_token=[\w-]{10}|eyJ[\w-]{20}", log)
-
-
-def test_a_host_name_for_each_user(
-    services_and_hub: tuple[dict[str, LoginService], LightHub],
-    beta: LoginService,
-    new_page: Callable[[], Page],
-    screenshots: Path,
-) -> None:
-    services, hub = services_and_hub
-    beta.account("sue", name="Sue Domain")
-    page = new_page()
-    more = f'public_url = "{hub.url_by_name}"\nsubdomains = true'
-    with restarted(hub, services, more=more):
-        page.goto(f"{hub.url_by_name}/hub/oauth_login?issuer=beta&next=/hub/spawn")
-        page.get_by_label("Name").fill("sue")
-        page.get_by_label("Password").fill(PASSWORD)
-        page.get_by_role("button", name="Log in").click(no_wait_after=True)
-        page.wait_for_url("**/lab/**")
-        account = httpx.URL(page.url).host.split(".")[0]
-        assert re.fullmatch(r"u[a-z2-7]{20}", account)
-        assert httpx.URL(page.url).host == f"{account}.edif.localhost"
-        expect(page.locator(".jp-LabShell")).to_be_visible()
-        page.screenshot(path=screenshots / "login-subdomain.png")
-
-
-def test_a_notebook_draws_and_runs_nothing_of_its_own(
-    hub: LightHub, beta: LoginService, new_page: Callable[[], Page]
-) -> None:
-    beta.account("nora", name="Nora Note")
-    page = new_page()
-    account = logged_in(page, hub, beta, "nora")
-    page.goto(f"{hub.url}/hub/spawn", wait_until="commit")
-    home = hub.installation.hub_dir / "users" / account
-    until(home.is_dir)
-    (home / "smuggled.ipynb").write_text(json.dumps(SMUGGLED))
-    page.wait_for_url("**/lab/**")
-    violated: list[str] = []
-    page.on("console", lambda message: violated.append(message.text) if "Content Security" in message.text else None)
-    page.goto(f"{hub.url}/user/{account}/lab/tree/smuggled.ipynb?reset")
-    page.get_by_role("dialog").get_by_role("button", name="No Kernel").click()
-    expect(page.locator("#drawn")).to_be_visible()
-    expect(page.locator(".jp-Toolbar-item, .lm-MenuBar-item").first).to_be_visible()
-    assert page.title() != "owned"
-    assert any("127.0.0.1:9" in line for line in violated), violated
-    identity = page.request.get(f"{hub.url}/user/{account}/api/me").json()["identity"]
-    assert identity["display_name"] == "Nora Note"

@@ -64,9 +64,9 @@ def test_secrets_do_not_show() -> None:
     assert "made-up" not in repr(said) + said.model_dump_json()
 
 
-def test_host_names_of_users_need_the_public_one() -> None:
+def test_the_public_address_is_one() -> None:
     with pytest.raises(ValidationError, match="public_url"):
-        HubSettings(subdomains=True)
+        HubSettings(public_url="edif.example.org")
 
 
 def test_a_secret_is_read_from_a_file_of_its_owner_alone(tmp_path: Path) -> None:
