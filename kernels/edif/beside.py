@@ -8,9 +8,10 @@ notebook the bar is a :class:`edif.job_view.JobView`.
 
 from __future__ import annotations
 
-import _thread
 import base64
 import json
+import signal
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, Self, cast
 
@@ -112,7 +113,7 @@ class Telling:
         self.bases: dict[int, dict[str, Any]] = {}  #: of each pair or fact by number: what cells are compared with
         self.batches = 0
         #: Ends the job; one that runs here is interrupted.
-        self.cancel: Callable[[], None] = _thread.interrupt_main
+        self.cancel: Callable[[], None] = _interrupt
         self._bar: Bar
         if progress and job_view.in_notebook():
             drawn = None if draw is None else lambda: draw(self)
@@ -183,6 +184,13 @@ class Telling:
         self.known[chosen] = True
         self.batches += 1
         self._bar.advance(int(self.known.sum()), len(self.known))
+
+
+def _interrupt() -> None:
+    """Interrupt the cell that runs here, as the kernel's own button does; called from another thread."""
+    main = threading.main_thread().ident
+    if main is not None:
+        signal.pthread_kill(main, signal.SIGINT)
 
 
 class TextBar:

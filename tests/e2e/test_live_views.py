@@ -76,7 +76,7 @@ table.pre_tokenizer = pre_tokenizers.Whitespace()
 tokenizer = PreTrainedTokenizerFast(tokenizer_object=table, unk_token="<unk>", name_or_path="a tiny model")
 config = GPT2Config(vocab_size=12, n_embd=16, n_layer=6, n_head=2, n_positions=32, bos_token_id=None, eos_token_id=None)
 model = TransformersModel(GPT2LMHeadModel(config).eval(), tokenizer=tokenizer, task="text-generation")
-seconds = 0.5
+seconds = 3
 
 def slow(logits):
     time.sleep(seconds)
