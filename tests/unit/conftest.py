@@ -1,13 +1,15 @@
-"""Small random models of every family that methods are tested on."""
+"""Small random models of every family that methods are tested on, and residents with a fleet of names."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from nnsight import TransformersModel
+from tests.dispatch_house import GB, Build, House
 from transformers import (
     AutoModelForCausalLM,
     Gemma2Config,
@@ -21,6 +23,7 @@ from transformers import (
     Qwen3Config,
 )
 
+from edif_backend.dispatch import residents, sizes
 from edif_backend.models.tiny_gpt2 import make_tokenizer
 
 _SIZES: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 4, "num_attention_heads": 4}
@@ -58,3 +61,21 @@ def families(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Transf
         return model
 
     return make
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Build]:
+    monkeypatch.setattr(residents, "complete", lambda entry, folder: entry)
+    monkeypatch.setattr(sizes, "replica_bytes", lambda snapshot, slots: GB // 2)
+    monkeypatch.setattr(sizes, "parked_bytes", lambda snapshot: GB // 4)
+    monkeypatch.setattr(sizes, "beside_bytes", lambda snapshot, slots: GB // 4)
+    monkeypatch.setattr(sizes, "layer_bytes", lambda snapshot, slots: (GB // 8,) * 4)
+    made = []
+
+    def build(text: str, **options: Any) -> House:
+        made.append(House(tmp_path, text, **options))
+        return made[-1]
+
+    yield build
+    for one in made:
+        one.jobs.close()
