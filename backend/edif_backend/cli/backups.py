@@ -29,7 +29,7 @@ from edif_backend.cli.console import mebibytes, say
 from edif_backend.cli.located import find_installation
 from edif_backend.cli.processes import members
 from edif_backend.errors import SetupFailed
-from edif_backend.jobs.copies import copy_database, is_database
+from edif_backend.jobs.sqlite_copies import copy_database, is_database
 from edif_backend.settings import BackendSettings
 from edif_protocol.installation import Installation
 
