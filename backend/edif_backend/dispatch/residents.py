@@ -14,8 +14,8 @@ from typing import Any
 
 import structlog
 
-from edif_backend.dispatch.copies import Copies, Resident, loads_alike
 from edif_backend.dispatch.fetching import Fetching
+from edif_backend.dispatch.loaded import Copies, Resident, loads_alike
 from edif_backend.dispatch.placement import plan
 from edif_backend.dispatch.reasons import too_large, too_little_free, who_holds
 from edif_backend.dispatch.rooms import Rooms, on_node

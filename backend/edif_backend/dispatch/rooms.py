@@ -12,7 +12,7 @@ from dataclasses import replace
 import structlog
 
 from edif_backend.clock import Clock
-from edif_backend.dispatch.copies import Copies
+from edif_backend.dispatch.loaded import Copies
 from edif_backend.dispatch.sites import Device, Need, Part
 from edif_backend.dispatch.warm import WarmTier
 from edif_backend.models.devices import Shares

@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 
-from edif_backend.dispatch.copies import loads_alike
+from edif_backend.dispatch.loaded import loads_alike
 from edif_backend.models.catalogue import ModelEntry
 from edif_backend.replicas.fleet import Fleet, copy_name
 
