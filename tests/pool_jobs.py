@@ -26,8 +26,9 @@ class Sink:
 class Job:
     """One job, sent straight to the pool."""
 
-    def __init__(self, pool: ExecutorPool) -> None:
+    def __init__(self, pool: ExecutorPool, user: str = "ada") -> None:
         self.pool = pool
+        self.user = user
         self.said: list[str] = []
         self.started = 0
         self.keeper = MemoryKeeper(1 << 25)
@@ -39,7 +40,7 @@ class Job:
             self.started += 1
 
         done = await self.pool.run(
-            user="ada",
+            user=self.user,
             compress=compress,
             env=env or {},
             payload=payload,

@@ -23,7 +23,8 @@
     │   ├── TimeLimitReached       time-limit               -      no
     │   ├── ResultTooLarge         result-too-large         -      no
     │   ├── ExecutorLost           executor-lost            -      yes
-    │   └── ReplicaLost            replica-lost             -      yes
+    │   ├── ReplicaLost            replica-lost             -      yes
+    │   └── WeightsChanged         weights-changed          -      yes
     └── SetupFailed                                                 the operator must mend something
         ├── JailUnavailable        jail-unavailable         -      no
         ├── ModelUnusable          model-unusable           -      no
@@ -188,6 +189,19 @@ class ReplicaLost(JobFailed):
 
     code = "replica-lost"
     requeued = True
+
+
+class WeightsChanged(JobFailed):
+    """Another job wrote to the weights on the device while this one ran."""
+
+    code = "weights-changed"
+    requeued = True
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Another job changed the model's weights on the device while this one ran, so its result is not to be "
+            "trusted. The weights have been put right, and the job runs again."
+        )
 
 
 class SetupFailed(FabricError):

@@ -27,10 +27,12 @@ from nnsight.tracing.tracer import _saves, dec, inc
 
 from edif_backend.executors import frames, packing
 from edif_backend.executors.allowance import Allowance, JobTooLarge
+from edif_backend.executors.attached import writes_on_copies
 from edif_backend.executors.frames import Kind
 from edif_backend.executors.jail_shelf import JailShelf
 from edif_backend.executors.mixing import on_host, operands_moved
 from edif_backend.executors.pristine import Pristine
+from edif_backend.executors.weights_layout import Layout
 from edif_protocol import shelf
 
 #: Largest payload taken (the gateway's own limit is lower).
@@ -50,8 +52,18 @@ _CLIENTS_PACKAGES = re.compile(r"[/\\](site|dist)-packages[/\\]")
 _CAUSE = "The above exception was the direct cause of the following exception:"
 
 
-def serve(sock: socket.socket, model: nnsight.TransformersModel, threads: int, allowance: Allowance) -> bool:
-    """Take one job, run it, answer; returns whether it went well and there may be another."""
+def serve(
+    sock: socket.socket,
+    model: nnsight.TransformersModel,
+    threads: int,
+    allowance: Allowance,
+    layout: Layout | None = None,
+) -> bool:
+    """Take one job, run it, answer; returns whether it went well and there may be another.
+
+    Args:
+        layout: of weights that lie on devices.
+    """
     try:
         kind, body = frames.receive(sock, frames.WORDS_BYTES)
         assert kind is Kind.JOB
@@ -67,7 +79,7 @@ def serve(sock: socket.socket, model: nnsight.TransformersModel, threads: int, a
     started = time.perf_counter()
     try:
         with shelf.using(JailShelf(sock)):
-            saved = run(model, payload, bool(job["compress"]), job["env"], allowance)
+            saved = run(model, payload, bool(job["compress"]), job["env"], allowance, layout)
         ran = time.perf_counter()
         send = lambda piece: sock.sendall(frames.pack(Kind.RESULT, piece))  # noqa: E731 - names one expression
         result_bytes = packing.pack(saved, bool(job["compress"]), send)
@@ -83,14 +95,26 @@ def serve(sock: socket.socket, model: nnsight.TransformersModel, threads: int, a
 
 
 def serve_while_pristine(
-    sock: socket.socket, model: nnsight.TransformersModel, threads: int, pristine: Pristine, allowance: Allowance
+    sock: socket.socket,
+    model: nnsight.TransformersModel,
+    threads: int,
+    pristine: Pristine,
+    allowance: Allowance,
+    layout: Layout | None = None,
 ) -> None:
     """Take jobs of one user for as long as each leaves this process as it found it."""
-    while serve(sock, model, threads, allowance):
+    while serve(sock, model, threads, allowance, layout):
         changed = pristine.changed()
         sock.sendall(frames.words(Kind.KEPT, changed=changed[:_CHANGED_CHARACTERS]))
         if changed:
             return
+
+
+def serve_refusal(sock: socket.socket, why: str) -> None:
+    """Say that this executor could not be made ready; its job goes to another one."""
+    sock.sendall(frames.words(Kind.UNFIT, description=why[:_CHANGED_CHARACTERS]))
+    while sock.recv(1 << 16):  # until the replica has read it and hung up
+        pass
 
 
 class Unreadable(Exception):
@@ -98,7 +122,12 @@ class Unreadable(Exception):
 
 
 def run(
-    model: nnsight.TransformersModel, payload: bytes, compress: bool, env: dict[str, Any], allowance: Allowance
+    model: nnsight.TransformersModel,
+    payload: bytes,
+    compress: bool,
+    env: dict[str, Any],
+    allowance: Allowance,
+    layout: Layout | None = None,
 ) -> dict[str, Any]:
     """Run the traced block in ``payload`` on ``model``; returns the saved values by name.
 
@@ -117,7 +146,11 @@ def run(
     # As nnsight's own Tracer.__exit__ does: saves are recorded between inc and dec, by identity.
     inc()
     try:
-        with allowance.watched(model, _generated(tracer)), operands_moved(model._module, print):
+        with (
+            allowance.watched(model, _generated(tracer)),
+            operands_moved(model._module, print),
+            writes_on_copies(layout),
+        ):
             tracer.execute(tracer.info.code)
         saves = _saves()
         saved = {name: value for name, value in tracer.info.frame.f_locals.items() if id(value) in saves}
@@ -173,6 +206,13 @@ def describe(error: BaseException) -> str:
         return f"Your code ended the job: SystemExit({error.code!r}).\n{_user_traceback(error)}"
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
         return f"The job needed more memory than one job may take; save or batch less.\n{_user_traceback(error)}"
+    if isinstance(error, torch.OutOfMemoryError):
+        return f"The job needed more GPU memory than one job may take; batch or save less.\n{_user_traceback(error)}"
+    if "CUDA error" in str(error):
+        return (
+            "The GPU refused an operation and the job was stopped there. Most often an index is out of range, or a "
+            f"kernel of your own wrote to the model's weights, which are read only.\n{_user_traceback(error)}"
+        )
     return _user_traceback(error)
 
 

@@ -45,6 +45,12 @@ class Kind(IntEnum):
     WHOLE = 17  #: from the executor: JSON {whole}; the pieces have been sent, an ANSWER is waited for
     WANT = 18  #: from the executor: JSON {name}; an ANSWER is waited for, and the pieces of the value
     ANSWER = 19  #: to the executor: JSON {bytes} or {refused}
+    CHECK = 20  #: to the zygote: empty; are the weights on the devices as they were?
+    CHECKED = 21  #: from the zygote: JSON {intact}; where they were not, they are again
+    PARK = 23  #: to the zygote: empty; let go of the devices
+    WAKE = 24  #: to the zygote: empty; put the weights onto the devices again
+    AWAKE = 25  #: from the zygote: JSON {refused}, empty when they are there
+    UNFIT = 22  #: from the executor: JSON {description}; it could not be made ready, and no job has begun
 
 
 class FrameError(Exception):

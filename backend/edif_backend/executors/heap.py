@@ -134,6 +134,23 @@ class Heap:
         # All as of one moment: what is put back together must belong together.
         self._caches = {i: (restore, thing, thing.copy()) for i, (restore, thing, _) in self._caches.items()}
 
+    def settle(self, pagemap: BinaryIO, rehearse: Callable[[], None]) -> None:
+        """In a fork that has changed where its jobs compute: put back what they change there, too.
+
+        Raises:
+            NotImplementedError: they change what cannot be put back; the message names it.
+        """
+        for _ in range(_REHEARSALS):
+            rehearse()
+            self.let_go()
+            changed = self._changed(pagemap)
+            if not changed:
+                return
+            self._put_back_later(changed)
+            self._words.note_again(self._own(pagemap))
+            self._caches = {i: (restore, thing, thing.copy()) for i, (restore, thing, _) in self._caches.items()}
+        raise NotImplementedError(f"jobs keep changing {self._names(changed)}")
+
     def _changed(self, pagemap: BinaryIO | None = None) -> list[int]:
         def minded(numbers: list[int]) -> list[int]:
             return [number for number in numbers if number not in self._caches]
@@ -278,7 +295,7 @@ def _mutable(caches: Mapping[int, Any], known: set[int]) -> tuple[list[Any], lis
         for thing in tracked:
             kind = type(thing)
             if kind.__flags__ & _MANAGED_DICT and not issubclass(kind, type):
-                _ = thing.__dict__  # from now on its attributes are in a dict, which has a tag
+                getattr(thing, "__dict__", None)  # from now on its attributes are in a dict, which has a tag
             if id(thing) not in known and (places := _places(thing)):
                 found[id(thing)] = (thing, places)
         # Dicts of plain values are not the collector's business, so they are found from those that hold them.

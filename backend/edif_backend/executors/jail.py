@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,12 +29,15 @@ _MEND = (
 )
 
 
-def command(arguments: list[str], *, folders: list[Path], environment: dict[str, str]) -> list[str]:
+def command(
+    arguments: list[str], *, folders: list[Path], environment: dict[str, str], nodes: Sequence[str] = ()
+) -> list[str]:
     """The command line that runs ``python *arguments`` inside the jail.
 
     Args:
         folders: what else may be read (the model's folder).
         environment: variables beyond the fixed few.
+        nodes: devices of ``/dev`` that are there as well.
 
     Raises:
         JailUnavailable: bubblewrap is not installed.
@@ -44,10 +48,14 @@ def command(arguments: list[str], *, folders: list[Path], environment: dict[str,
         # (capabilities.give_up_root), and each executor makes its user namespace by itself.
         line += ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
         line += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+        if nodes:
+            line += ["--cap-add", "CAP_SYS_ADMIN"]  # for capabilities.uncover_proc, and gone right after it
     else:
         line += ["--unshare-all", "--unshare-user", "--uid", str(JAILED_ID), "--gid", str(JAILED_ID)]
         line += ["--cap-drop", "ALL"]
     line += ["--hostname", "executor", *_system(), "--proc", "/proc", "--dev", "/dev"]
+    for node in nodes:
+        line += ["--dev-bind-try", node, node]
     line += ["--perms", "1777", "--tmpfs", "/tmp"]
     shown = readable(folders)
     parents = dict.fromkeys(parent for folder in shown for parent in reversed(folder.parents))
@@ -59,6 +67,7 @@ def command(arguments: list[str], *, folders: list[Path], environment: dict[str,
     fixed = {
         "HOME": "/tmp",
         "LANG": "C.UTF-8",
+        "LOGNAME": "executor",  # there is no list of accounts to ask, and CUDA builds of torch ask
         "PATH": "/usr/bin:/bin",
         "PYTHONPATH": os.pathsep.join(dict.fromkeys(map(str, _own_code()))),
         "PYTHONDONTWRITEBYTECODE": "1",

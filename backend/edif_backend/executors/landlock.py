@@ -34,8 +34,17 @@ def abi() -> int:
     return max(0, int(_libc.syscall(_CREATE_RULESET, None, 0, _VERSION)))
 
 
-def restrict(writable: Sequence[str], written: Sequence[str] = ("/dev/null",)) -> int:
+def restrict(
+    writable: Sequence[str],
+    written: Sequence[str] = ("/dev/null",),
+    devices: Sequence[str] = (),
+    own_proc: bool = False,
+) -> int:
     """Allow reading everywhere, changing only below ``writable``, writing the files ``written``, and no TCP at all.
+
+    Args:
+        devices: nodes that may be written to and asked what their driver answers.
+        own_proc: ``/proc`` shows this process alone and may be written to: CUDA names its threads there.
 
     Returns:
         The version that holds; 0 when the kernel has none, and nothing was restricted.
@@ -63,6 +72,10 @@ def restrict(writable: Sequence[str], written: Sequence[str] = ("/dev/null",)) -
             _allow(ruleset, folder, (_READ_FILE | _READ_DIR | _CHANGE) & handled)
         for file in written:
             _allow(ruleset, file, (_READ_FILE | _WRITE_FILE | _TRUNCATE) & handled)
+        for node in devices:
+            _allow(ruleset, node, (_READ_FILE | _WRITE_FILE | _IOCTL_DEV) & handled)
+        if own_proc:
+            _allow(ruleset, "/proc", (_READ_FILE | _READ_DIR | _WRITE_FILE | _TRUNCATE) & handled)
         _checked(_libc.syscall(_RESTRICT_SELF, ruleset, 0))
     finally:
         os.close(ruleset)

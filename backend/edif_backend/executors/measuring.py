@@ -24,13 +24,19 @@ _ALWAYS = 64  #: lengths up to this are measured however long it takes: fewer po
 _STEPS = 3  #: tokens generated when generation is measured
 
 
-def measure(model: torch.nn.Module, longest: int, budget_s: float = _BUDGET_S) -> Profile | None:
+def measure(
+    model: torch.nn.Module,
+    longest: int,
+    budget_s: float = _BUDGET_S,
+    prepare: Callable[[], None] | None = None,
+) -> Profile | None:
     """The profile of ``model``, measured in a fork; None when the model cannot be run so.
 
     Args:
         model: on the CPU, weights frozen.
         longest: tokens of the longest sequence it takes.
         budget_s: processor time it may take, about.
+        prepare: called in the fork first; brings the model to where its jobs compute.
     """
     answer_out, answer_in = os.pipe()
     child = os.fork()
@@ -41,6 +47,8 @@ def measure(model: torch.nn.Module, longest: int, budget_s: float = _BUDGET_S) -
             os.dup2(nowhere, 1)  # torch's profiler talks
             os.dup2(nowhere, 2)
             try:
+                if prepare:
+                    prepare()
                 answer = _profile(model, longest, budget_s).model_dump_json()
                 status = 0
             except Exception as error:  # noqa: BLE001 - a model that does not run as others do is still served
@@ -101,7 +109,7 @@ def _peaks_at(model: torch.nn.Module, length: int, longest: int) -> dict[str, Po
 
 def forward_bytes(model: Any, batch: int, tokens: int) -> int:
     """Peak of a forward pass as a trace makes it."""
-    return max(_peaks(lambda _: model(**_inputs(model, batch, tokens))))
+    return max(_peaks(model, lambda _: model(**_inputs(model, batch, tokens))))
 
 
 def generate_bytes(model: Any, batch: int, tokens: int, generated: int) -> tuple[int, int]:
@@ -120,7 +128,7 @@ def generate_bytes(model: Any, batch: int, tokens: int, generated: int) -> tuple
         finally:
             hook.remove()
 
-    before, first, *later = _peaks(job)
+    before, first, *later = _peaks(model, job)
     return max(before, first), max(later, default=first)
 
 
@@ -135,16 +143,38 @@ def backward_bytes(model: Any, batch: int, tokens: int) -> int:
         finally:
             hook.remove()
 
-    return max(_peaks(job))
+    return max(_peaks(model, job))
 
 
 def _inputs(model: Any, batch: int, tokens: int) -> dict[str, torch.Tensor]:
     ids = torch.arange(batch * tokens).reshape(batch, tokens) % min(model.config.get_text_config().vocab_size, 1000)
+    ids = ids.to(next(model.parameters()).device)
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 
-def _peaks(job: Callable[[Callable[[], None]], Any]) -> list[int]:
+def _peaks(model: torch.nn.Module, job: Callable[[Callable[[], None]], Any]) -> list[int]:
     """Peak in bytes of torch's allocator between the marks that ``job`` sets, counted from its beginning."""
+    device = next(model.parameters()).device
+    return _peaks_on_gpu(device, job) if device.type == "cuda" else _peaks_on_host(job)
+
+
+def _peaks_on_gpu(device: torch.device, job: Callable[[Callable[[], None]], Any]) -> list[int]:
+    """Of the device that the model begins on, which holds the most: embeddings, masks, inputs and, tied, the logits."""
+    torch.cuda.synchronize(device)
+    began, peaks = torch.cuda.memory_allocated(device), []
+
+    def mark() -> None:
+        peaks.append(torch.cuda.max_memory_allocated(device) - began)
+        torch.cuda.reset_peak_memory_stats(device)
+
+    torch.cuda.reset_peak_memory_stats(device)
+    kept = job(mark)
+    mark()
+    del kept
+    return peaks
+
+
+def _peaks_on_host(job: Callable[[Callable[[], None]], Any]) -> list[int]:
     marks: list[int] = []
     kept = None
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watched:

@@ -8,6 +8,7 @@ know that they lie on different ones.  Within :class:`Mixing` that works: the op
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Self
@@ -30,19 +31,21 @@ _FREE = frozenset(
 
 def operands_moved(module: torch.nn.Module, say: Callable[[str], None]) -> AbstractContextManager[object]:
     """Within, code may mix devices, if ``module`` was loaded onto any; on the CPU alone nothing is changed."""
-    return Mixing(say) if _on_devices(module) else nullcontext()
+    return Mixing(say) if on_devices(module) else nullcontext()
 
 
 def on_host(module: torch.nn.Module, saved: dict[str, Any]) -> dict[str, Any]:
     """``saved`` with its tensors on the host, where the client will have them."""
-    if not _on_devices(module):
+    if not on_devices(module):
         return saved
     moved: dict[str, Any] = tree_map_only(Tensor, lambda tensor: tensor.detach().cpu(), saved)
     return moved
 
 
-def _on_devices(module: torch.nn.Module) -> bool:
-    return bool(getattr(module, "hf_device_map", None))  # transformers', of a model loaded with one
+def on_devices(module: torch.nn.Module) -> bool:
+    """Whether ``module`` lies elsewhere than on the host, or is spread over devices that stand for such."""
+    spread = bool(getattr(module, "hf_device_map", None))  # transformers', of a model loaded with one
+    return spread or next(module.parameters(), torch.empty(0)).device != _HOST
 
 
 class Mixing(TorchFunctionMode):
@@ -136,15 +139,22 @@ def _mixed(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
 
 
 def _target(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.device:
-    written = next(_tensors([kwargs.get("out")]), None)
-    if written is None and _writes(getattr(func, "__name__", "")):
-        written = next(_tensors(args), None)
+    written = next(written_by(func, args, kwargs), None)
     if written is not None:
         return written.device
     operands = list(_tensors((*args, *kwargs.values())))
     weights = (operand for operand in operands if isinstance(operand, torch.nn.Parameter))
     elsewhere = (operand for operand in operands if operand.device != _HOST)
     return next(weights, next(elsewhere, operands[0])).device
+
+
+def written_by(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[Tensor]:
+    """The tensors that a call of ``func`` changes: those of ``out=``, else the first operand of what works in place."""
+    if kwargs.get("out") is not None:
+        yield from _tensors([kwargs["out"]])
+    elif args and _writes(getattr(func, "__name__", "")):
+        first = list(_tensors(args[:1]))  # a list of them, for those that work on many at once
+        yield from first or itertools.islice(_tensors(args), 1)
 
 
 def _writes(name: str) -> bool:

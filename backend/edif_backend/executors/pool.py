@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
-import subprocess
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -19,17 +17,17 @@ from typing import Any, Protocol
 
 import structlog
 
-from edif_backend.errors import ExecutorLost, ModelUnusable, ResultTooLarge, TimeLimitReached, UserCodeFailed
+from edif_backend.errors import ExecutorLost, ResultTooLarge, TimeLimitReached, UserCodeFailed
 from edif_backend.executors import frames, jail, keeping_dialog
 from edif_backend.executors.frames import FrameError, Kind
 from edif_backend.executors.keeping_dialog import Keeper, KeepingDialog
 from edif_backend.executors.printed import Output, seconds_told
-from edif_backend.executors.progress import wait_until_loaded
+from edif_backend.executors.weights_guard import WeightsGuard
 from edif_backend.executors.zygote import ZygoteConfig
+from edif_backend.executors.zygote_process import ZygoteProcess
+from edif_backend.models import devices
 from edif_backend.models.catalogue import ModelEntry
 from edif_backend.models.devices import Shares
-from edif_backend.models.experience import experience_with, remember
-from edif_backend.models.peaks import Profile
 from edif_backend.models.snapshots import folder_of
 
 log = structlog.get_logger(__name__)
@@ -87,30 +85,28 @@ class ExecutorPool:
     """
 
     def __init__(self, entry: dict[str, Any], folder: Path, limits: Limits, ready: int, parts: Shares = ()) -> None:
-        self._entry, self._folder = entry, folder
-        self._limits, self._target = limits, ready
-        self._zygote: subprocess.Popen[bytes] | None = None
-        self._control: socket.socket | None = None
-        # Those kept are each for its user, the one that was used last at the end.
-        self._ready, self._kept = deque[_Executor](), deque[_Executor]()
-        self._forked: deque[asyncio.Future[int]] = deque()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._listening: asyncio.Task[None] | None = None
-        self._keep: asyncio.StreamWriter | None = None
-        self.parked = False  #: it waits without executors
-        self._last_words = ""
-        self._judging: dict[asyncio.Task[None], str] = {}  # executors that are being checked, and whose they are
-        self._model = ModelEntry.model_validate(entry)
-        self._experience = experience_with(self._model, folder)
+        self._model, self._folder = ModelEntry.model_validate(entry), folder
+        self._limits, self._target, self._parts = limits, ready, tuple(parts)
         adapters = self._model.adapter_entries
         self._adapters = {adapter.id: folder_of(adapter, folder.parent) for adapter in adapters}
-        self._parts = tuple(parts)
-        self.parameters = 0
+        self._zygote = ZygoteProcess(self._model, folder, self._adapters)
+        # Those kept are each for its user, the one that was used last at the end.
+        self._ready, self._kept = deque[_Executor](), deque[_Executor]()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._judging: dict[asyncio.Task[None], str] = {}  # executors that are being checked, and whose they are
+        self._on_devices = bool(devices.kept(self._parts))
+        self._guard = WeightsGuard(self._zygote.check, self._weights_changed) if self._on_devices else None
+        self.parked = False  #: it waits without executors
 
     @property
     def alive(self) -> bool:
         """Whether the zygote is there and heard."""
-        return self._listening is not None and not self._listening.done()
+        return self._zygote.alive
+
+    @property
+    def parameters(self) -> int:
+        """How many the model has."""
+        return self._zygote.parameters
 
     async def start(self, say: Callable[[str], None]) -> None:
         """Start the zygote and wait until its model is loaded; ``say`` is told how far it is.
@@ -119,30 +115,8 @@ class ExecutorPool:
             JailUnavailable: bubblewrap is missing.
             ModelUnusable: the zygote ended before it was ready.
         """
-        ours, theirs = socket.socketpair()
-        line = jail.command(
-            ["-m", "edif_backend.executors.zygote", str(theirs.fileno()), self._config().dumps()],
-            folders=[self._folder, *self._adapters.values()],
-            environment={"EDIF_ROLE": "executor", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"},
-        )
-        # Not asyncio's own: its transport reads whole buffers ahead, and the zygote is waited for in one place only.
-        self._zygote = await asyncio.to_thread(
-            lambda: subprocess.Popen(line, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        )
-        theirs.close()
-        self._control = ours
-        # The writer is kept only because the connection closes when it is collected.
-        reader, self._keep = await asyncio.open_connection(sock=ours.dup())
-        self._spawn(self._keep_errors(self._zygote))
-        try:
-            await self._load(reader, say)
-        except asyncio.IncompleteReadError:
-            await asyncio.to_thread(self._zygote.wait)
-            raise ModelUnusable(
-                self._last_words or "The process that loads it ended without a word; the replica's log has more."
-            ) from None
-        self._listening, self.parked = self._spawn(self._listen(reader)), True
-        await self.wake()
+        await self._zygote.start(self._config(), say)
+        await self._fill()
 
     async def run(
         self,
@@ -165,8 +139,29 @@ class ExecutorPool:
             UserCodeFailed: the traced block raised; the message is what to show.
             TimeLimitReached, ResultTooLarge: a limit was reached.
             ExecutorLost: the executor died or spoke nonsense.
+            WeightsChanged: another user's job changed the weights on the device meanwhile.
         """
         began = time.perf_counter()
+        watch = self._guard.watch(user) if self._guard else contextlib.nullcontext()
+        async with watch as watched:
+            done = await self._run(user, compress, env, payload, sink, time_limit_s, keeper, started, said)
+        if self._guard and watched:
+            await self._guard.believe(watched)
+        done.seconds["executor"] = round(time.perf_counter() - began, 6)
+        return done
+
+    async def _run(
+        self,
+        user: str,
+        compress: bool,
+        env: dict[str, Any],
+        payload: bytes,
+        sink: Sink,
+        time_limit_s: float,
+        keeper: Keeper,
+        started: Callable[[], None],
+        said: Callable[[str], None],
+    ) -> Done:
         executor = await self._take(user)
         keeping = KeepingDialog(keeper, executor.writer)
         well = False
@@ -194,7 +189,6 @@ class ExecutorPool:
                 self._end(executor)
             self._spawn(self._refill())
             await keeping.close()
-        seconds["executor"] = round(time.perf_counter() - began, 6)
         return Done(result_bytes, seconds)
 
     async def park(self) -> None:
@@ -203,29 +197,38 @@ class ExecutorPool:
         await self.judged()
         while waiting := self._ready or self._kept:
             self._end(waiting.pop())
+        if self._on_devices:
+            self._zygote.leave_devices()
 
     async def wake(self) -> None:
-        """Take jobs again after :meth:`park`."""
-        while self.parked and len(self._ready) < self._target:
+        """Take jobs again after :meth:`park`.
+
+        Raises:
+            ModelUnusable: its devices do not take the weights.
+        """
+        if self.parked and self._on_devices:
+            await self._zygote.take_devices()
+        if self.parked:
+            await self._fill()
+            self.parked = False
+
+    async def _fill(self) -> None:
+        while len(self._ready) < self._target:
             self._ready.append(await self._fork())
-        self.parked = False
 
     async def stop(self) -> None:
         """End the zygote; all its executors go with it."""
         self._target = 0  # no more forks
-        if self._control and self._keep:
-            self._keep.close()
-            self._control.close()
-        if self._zygote:
-            self._zygote.kill()
-            await asyncio.to_thread(self._zygote.wait)
+        await self._zygote.stop()
         await asyncio.gather(*self._tasks, return_exceptions=True)  # each ends when the zygote is gone
         for executor in (*self._ready, *self._kept):
             executor.writer.close()
 
     async def judged(self) -> None:
-        """Wait until every executor whose job has ended is kept or ended."""
+        """Wait until every executor whose job has ended is kept or ended, and the weights are checked."""
         await asyncio.gather(*self._judging)
+        if self._guard:
+            await self._guard.settled()
 
     # -- one job --------------------------------------------------------------
 
@@ -255,6 +258,9 @@ class ExecutorPool:
             elif kind is Kind.STARTED and not has_started:
                 has_started = True
                 started()
+            elif kind is Kind.UNFIT and not has_started:
+                why = frames.text(str(frames.read_words(body).get("description", "")))
+                raise ExecutorLost(f"The process for this job could not be made ready on its device: {why}")
             elif kind is Kind.FAILED:
                 raise UserCodeFailed(frames.text(str(frames.read_words(body).get("description", "")))[:100_000])
             elif kind is Kind.DONE:
@@ -301,7 +307,7 @@ class ExecutorPool:
             self._end(executor)
             return
         self._kept.append(executor)
-        if len(self._kept) > 2 * self._target:
+        if len(self._kept) > self._kept_at_most:
             self._end(self._kept.popleft())
         asyncio.get_running_loop().call_later(_IDLE_S, self._end_if_idle, executor, executor.jobs)
 
@@ -312,86 +318,48 @@ class ExecutorPool:
 
     def _end(self, executor: _Executor) -> None:
         executor.writer.close()
-        self._tell(frames.words(Kind.KILL, pid=executor.pid))
+        self._zygote.kill(executor.pid)
 
     # -- the zygote -----------------------------------------------------------
 
-    async def _load(self, reader: asyncio.StreamReader, say: Callable[[str], None]) -> None:
-        """Wait until the model is loaded; keep what this load has shown for later ones."""
-        began = time.monotonic()
-        told = await wait_until_loaded(reader, say, self._experience.load_s)
-        self.parameters = int(told["parameters"])
-        if told.get("profile"):
-            remember(self._model, self._folder, profile=Profile.model_validate(told["profile"]))
-        else:  # measuring took its time, too, and is not done again
-            remember(self._model, self._folder, load_s=round(time.monotonic() - began, 1))
+    def _weights_changed(self, users: list[str]) -> None:
+        log.warning("weights on a device were changed and have been put right", model=self._model.id, users=users)
+
+    @property
+    def _kept_at_most(self) -> int:
+        """Idle executors that wait for their users; on a device each holds memory that nobody else can use."""
+        return self._target if self._on_devices else 2 * self._target
 
     def _config(self) -> ZygoteConfig:
+        experience, held = self._zygote.experience, devices.kept(self._parts)
         return ZygoteConfig(
-            entry=self._entry,
+            entry=self._model.model_dump(mode="json"),
             models_dir=str(self._folder.parent),
             threads=self._limits.threads,
             memory_bytes=self._limits.memory_bytes,
             tmp_bytes=self._limits.tmp_bytes,
             shown=tuple(str(folder) for folder in jail.readable([self._folder, *self._adapters.values()])),
             adapters={name: str(folder) for name, folder in self._adapters.items()},
-            profile=self._experience.profile.model_dump() if self._experience.profile else None,
-            parts=self._parts,
+            profile=experience.profile.model_dump() if experience.profile else None,
+            pretended=() if held else self._parts,
+            devices=devices.inside(held),
+            nodes=devices.nodes(held),
+            executors=1 + self._target + self._kept_at_most,
+            slots=max(1, self._target),
         )
 
-    def _tell(self, frame: bytes, descriptor: int | None = None) -> None:
-        assert self._control
-        with contextlib.suppress(BrokenPipeError):
-            socket.send_fds(self._control, [frame], [descriptor] if descriptor is not None else [])
-
     async def _fork(self) -> _Executor:
-        if not self.alive:
-            raise ExecutorLost("The model's process has ended; it is started again.")
-        ours, theirs = socket.socketpair()
-        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._forked.append(answer)
-        self._tell(frames.pack(Kind.FORK), theirs.fileno())
-        theirs.close()
-        try:
-            pid = await asyncio.shield(answer)  # others wait behind it in the line: it is answered in any case
-        except asyncio.CancelledError:
-            ours.close()  # an executor whose socket is closed ends
-            raise
-        if pid == 0:
-            ours.close()
-            raise ExecutorLost("An executor could not be closed in and was not started; the replica's log has more.")
-        reader, writer = await asyncio.open_connection(sock=ours, limit=2 * frames.PIECE_BYTES)
+        pid, sock = await self._zygote.fork()
+        reader, writer = await asyncio.open_connection(sock=sock, limit=2 * frames.PIECE_BYTES)
         return _Executor(pid, reader, writer)
 
     async def _refill(self) -> None:
         await asyncio.sleep(_REFILL_AFTER_S)
-        if self.alive and not self.parked and len(self._ready) + len(self._forked) < self._target:
+        if self.alive and not self.parked and len(self._ready) + self._zygote.forking < self._target:
             with contextlib.suppress(ExecutorLost):  # the next job meets it and says so
                 self._ready.append(await self._fork())
                 if self.parked:  # since then
                     self._end(self._ready.pop())
-
-    async def _listen(self, reader: asyncio.StreamReader) -> None:
-        """Hear which executors were forked; ends with the zygote."""
-        try:
-            while True:
-                kind, body = await frames.read(reader)
-                if kind is Kind.FORKED and self._forked:
-                    self._forked.popleft().set_result(int(frames.read_words(body)["pid"]))
-        except asyncio.IncompleteReadError:
-            log.warning("zygote ended", model=self._entry.get("id"), status=self._zygote and self._zygote.poll())
-        finally:
-            while self._forked:
-                self._forked.popleft().set_result(0)
-
-    async def _keep_errors(self, zygote: subprocess.Popen[bytes]) -> None:
-        """Pass on what the zygote writes to standard error, and keep its last line for the error message."""
-        assert zygote.stderr
-        with zygote.stderr as said:
-            while line := await asyncio.to_thread(said.readline):
-                text = line.decode(errors="replace").rstrip()[:2000]
-                log.info("zygote", said=text)
-                self._last_words = text or self._last_words
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

@@ -39,6 +39,8 @@ _STATUS = (b"Umask", b"Threads", b"SigBlk", b"SigIgn", b"SigCgt", b"NoNewPrivs",
 _RESIDENT = b"RssAnon"
 #: What torch tells about itself without being given anything.
 _TELLING = ("_get_", "_is_", "_are_", "_len_", "get_", "is_", "are_")
+#: What looks for devices instead of telling how something stands, and starts CUDA by that.
+_LOOKS_FOR_DEVICES = ("_get_accelerator",)
 _LIMITS = tuple(getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_"))
 _DESCRIPTORS = 256
 _PRIVATE = ("/tmp", "/dev/shm")
@@ -73,8 +75,11 @@ class Untouched:
     switches: tuple[Callable[[], Any], ...]
 
     @classmethod
-    def now(cls, module: torch.nn.Module, rehearse: Callable[[], None]) -> Untouched:
+    def now(cls, module: torch.nn.Module, rehearse: Callable[[], None], weights_here: bool = True) -> Untouched:
         """Note everything; ``rehearse`` plays a job through.
+
+        Args:
+            weights_here: jobs compute with the host's weights; those on devices are their keeper's business.
 
         Raises:
             CannotTell: not with this Python, or not with this model.
@@ -85,7 +90,7 @@ class Untouched:
         tensors = (*module.parameters(), *module.buffers())
         switches = tuple(_switches())
         try:
-            return cls(Heap.settled(rehearse), tensors, tuple(_stretches(tensors)), switches)
+            return cls(Heap.settled(rehearse), tensors, tuple(_stretches(tensors)) if weights_here else (), switches)
         except NotImplementedError as error:
             raise CannotTell(str(error)) from error
 
@@ -95,9 +100,19 @@ class Pristine:
 
     Args:
         pagemap, status: this process's files of these names in ``/proc/self``, opened before ``/proc`` was covered.
+        rehearse: plays a job through, where this process computes elsewhere than the zygote.
+
+    Raises:
+        NotImplementedError: jobs change here what cannot be put back.
     """
 
-    def __init__(self, untouched: Untouched, pagemap: BinaryIO, status: BinaryIO) -> None:
+    def __init__(
+        self,
+        untouched: Untouched,
+        pagemap: BinaryIO,
+        status: BinaryIO,
+        rehearse: Callable[[], None] | None = None,
+    ) -> None:
         self._untouched = untouched
         self._pagemap = pagemap
         self._status = status
@@ -105,6 +120,8 @@ class Pristine:
         self._before = dict(self._outside())
         gc.collect()
         untouched.heap.accept(pagemap)
+        if rehearse:
+            untouched.heap.settle(pagemap, rehearse)
         self._before = dict(self._outside())  # the first time, some of it was made by looking
 
     def changed(self) -> str:
@@ -170,7 +187,9 @@ def _switches() -> Iterator[Callable[[], Any]]:
     """Functions of torch that tell how one of its switches stands."""
     for name in sorted(dir(torch._C)):
         switch = getattr(torch._C, name)
-        if not name.startswith(_TELLING) or not callable(switch) or isinstance(switch, type):
+        if not name.startswith(_TELLING) or name in _LOOKS_FOR_DEVICES:
+            continue
+        if not callable(switch) or isinstance(switch, type):
             continue
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # an old name of another one

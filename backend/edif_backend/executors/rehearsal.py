@@ -19,20 +19,37 @@ from edif_backend.executors import frames
 from edif_backend.executors.allowance import Allowance
 from edif_backend.executors.executor import serve
 from edif_backend.executors.frames import Kind
+from edif_backend.executors.weights_layout import Layout
 
 
 class Rehearsal:
     """Small jobs, from their frames to their results, over a socket pair."""
 
-    def __init__(self, model: nnsight.TransformersModel, allowance: Allowance) -> None:
+    def __init__(self, model: nnsight.TransformersModel, allowance: Allowance, layout: Layout | None = None) -> None:
+        """Make the payloads.
+
+        Args:
+            layout: of weights that lie on devices; :meth:`play`, on the host, then ends after the embeddings.
+        """
         self._model = model
         self._allowance = allowance
-        self._payloads = [self._payload(torch.tensor([[0, 1, 2, 3, 4, 5, 6, 7]])), self._payload("A first prompt")]
+        self._layout = layout
+        self._whole = [self._payload(torch.tensor([[0, 1, 2, 3, 4, 5, 6, 7]])), self._payload("A first prompt")]
+        self._payloads = [self._embeddings("A first prompt")] if layout else self._whole
+
+    def _embeddings(self, prompt: str) -> bytes:
+        wanted = self._model._module.get_input_embeddings()
+        name = next(name for name, part in self._model._module.named_modules() if part is wanted)
+        sample, model, embeddings = _Sample(), self._model, self._model.get(name)
+        with model.trace(prompt, backend=sample) as tracer:
+            answer = embeddings.output.sum().save()  # noqa: F841 - found by its name on the way back
+            tracer.stop()
+        return sample.payload
 
     def _payload(self, prompt: torch.Tensor | str) -> bytes:
-        sample = _Sample()
-        with self._model.trace(prompt, backend=sample):
-            answer = self._model.output.logits[:, -1].argmax().save()  # noqa: F841 - found by its name on the way back
+        sample, model = _Sample(), self._model  # not self: what a block names is sent along with it
+        with model.trace(prompt, backend=sample):
+            answer = model.output.logits[:, -1].argmax().save()  # noqa: F841 - found by its name on the way back
         return sample.payload
 
     def play(self) -> None:
@@ -41,13 +58,25 @@ class Rehearsal:
         Raises:
             RuntimeError: one failed, so every job would; the message says why.
         """
+        self._play(self._payloads, None)
+
+    def play_whole(self) -> None:
+        """Run the whole ones, twice, where the model is computed with.
+
+        Raises:
+            RuntimeError: as :meth:`play`.
+        """
+        for _ in range(2):
+            self._play(self._whole, self._layout)
+
+    def _play(self, payloads: list[bytes], layout: Layout | None) -> None:
         env = self._model._remoteable_get_env()
-        for payload in self._payloads:
+        for payload in payloads:
             ours, theirs = socket.socketpair()
             with ours, theirs:
                 ours.sendall(frames.words(Kind.JOB, compress=True, env=env) + frames.pack(Kind.PAYLOAD, payload))
                 with contextlib.redirect_stdout(sys.stdout), contextlib.redirect_stderr(sys.stderr):
-                    serve(theirs, self._model, threads=1, allowance=self._allowance)
+                    serve(theirs, self._model, 1, self._allowance, layout)
                 while (frame := frames.receive(ours, frames.WORDS_BYTES))[0] not in (Kind.DONE, Kind.FAILED):
                     pass
             if frame[0] is Kind.FAILED:

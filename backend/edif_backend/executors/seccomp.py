@@ -46,6 +46,7 @@ DENIED: dict[str, tuple[int | None, int | None]] = {
     "uselib": (134, None), "ustat": (136, None), "sysfs": (139, None), "_sysctl": (156, None),
 }  # fmt: skip
 _CLONE, _CLONE3, _IOCTL = (56, 220), (435, 435), (16, 29)
+_AF_UNIX = 1
 _LAST_KNOWN = 462
 _X32 = 0x4000_0000
 #: A thread, and none of the new namespaces.
@@ -67,17 +68,24 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _Step = tuple[int, int, int, int]  # code, jump if true, jump if false, value
 
 
-def program(machine: str) -> bytes | None:
-    """The filter as the kernel reads it; None for a machine without a table."""
+def program(machine: str, local_sockets: bool = False) -> bytes | None:
+    """The filter as the kernel reads it; None for a machine without a table.
+
+    Args:
+        local_sockets: let sockets of the family AF_UNIX be made.
+    """
     if machine not in _MACHINES:
         return None
     architecture, column = _MACHINES[machine]
     steps: list[_Step] = [(_LOAD, 0, 0, _ARCHITECTURE), (_EQUAL, 1, 0, architecture), (_RETURN, 0, 0, _KILL)]
     steps += [(_LOAD, 0, 0, _NUMBER), (_GREATER_EQUAL, 0, 1, _X32), (_RETURN, 0, 0, _KILL)]
     steps += [(_GREATER_EQUAL, 0, 1, _LAST_KNOWN + 1), (_RETURN, 0, 0, _ABSENT)]
-    for numbers in DENIED.values():
+    for name, numbers in DENIED.items():
         number = numbers[column]
-        if number is not None:
+        if number is not None and name == "socket" and local_sockets:
+            steps += [(_EQUAL, 0, 4, number), (_LOAD, 0, 0, _FIRST), (_EQUAL, 1, 0, _AF_UNIX)]
+            steps += [(_RETURN, 0, 0, _REFUSE), (_LOAD, 0, 0, _NUMBER)]
+        elif number is not None:
             steps += [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, _REFUSE)]
     # glibc makes its threads with clone when there is no clone3, whose flags a filter cannot read
     steps += [(_EQUAL, 0, 1, _CLONE3[column]), (_RETURN, 0, 0, _ABSENT)]
@@ -100,8 +108,11 @@ def program(machine: str) -> bytes | None:
     return b"".join(struct.pack("=HBBI", *step) for step in steps)
 
 
-def load() -> bool:
+def load(local_sockets: bool = False) -> bool:
     """Put the filter around this process, for good; it must have one thread and no new privileges.
+
+    Args:
+        local_sockets: let sockets of the family AF_UNIX be made: CUDA does not start without.
 
     Returns:
         Whether it holds: not on another machine than the two, nor on a kernel without seccomp.
@@ -109,7 +120,7 @@ def load() -> bool:
     Raises:
         OSError: the kernel has it and refused it.
     """
-    code = program(platform.machine())
+    code = program(platform.machine(), local_sockets)
     if code is None:
         return False
     steps = ctypes.create_string_buffer(code, len(code))

@@ -11,7 +11,7 @@ import contextlib
 import ctypes
 import os
 import resource
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from edif_backend.executors import capabilities, landlock, seccomp
@@ -52,10 +52,13 @@ def leave_namespaces() -> None:
     Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
 
 
-def cover(tmp_bytes: int, shown: Sequence[str]) -> None:
+def cover(tmp_bytes: int, shown: Sequence[str], own_proc: bool = False) -> None:
     """Cover ``/proc`` with an empty folder and ``/tmp`` and ``/dev/shm`` with private ones of limited size.
 
     Folders of ``shown`` that lie under ``/tmp`` (an installation may) stay visible, read-only as they were.
+
+    Args:
+        own_proc: show a ``/proc`` of the own pid namespace, with nothing in it but this process: CUDA reads there.
 
     Raises:
         OSError: the kernel does not allow it.
@@ -68,27 +71,42 @@ def cover(tmp_bytes: int, shown: Sequence[str]) -> None:
         _call("mount", f"/proc/self/fd/{descriptor}".encode(), folder.encode(), None, _MS_BIND, None)
         os.close(descriptor)
     _call("mount", b"tmpfs", b"/dev/shm", b"tmpfs", flags | _MS_NOEXEC, f"size={tmp_bytes},mode=700".encode())
-    _call("mount", b"tmpfs", b"/proc", b"tmpfs", flags | _MS_NOEXEC, b"size=4096,mode=555")
+    if own_proc:
+        _call("mount", b"proc", b"/proc", b"proc", flags | _MS_NOEXEC, b"subset=pid")
+    else:
+        _call("mount", b"tmpfs", b"/proc", b"tmpfs", flags | _MS_NOEXEC, b"size=4096,mode=555")
     os.chdir("/tmp")
 
 
-def close_descriptors(keep: int) -> None:
+def close_descriptors(keep: Iterable[int]) -> None:
     """Close everything inherited but standard input, output, error and ``keep``."""
-    os.closerange(3, keep)
-    os.closerange(keep + 1, 65536)
+    first = 3
+    for descriptor in sorted(keep):
+        os.closerange(first, descriptor)
+        first = descriptor + 1
+    os.closerange(first, 65536)
 
 
-def limit(memory_bytes: int) -> None:
-    """Bound what this process may take: memory beyond what is mapped, processes, descriptors; no core dumps."""
-    mapped_bytes = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    resource.setrlimit(resource.RLIMIT_AS, (mapped_bytes + memory_bytes,) * 2)
+def limit(memory_bytes: int, on_devices: bool = False) -> None:
+    """Bound what this process may take: memory beyond what is mapped, processes, descriptors; no core dumps.
+
+    Args:
+        on_devices: CUDA reserves far more address space than there is memory, so what may be written to is bounded.
+    """
+    sizes = Path("/proc/self/statm").read_text().split()
+    mapped, data = (int(sizes[place]) * os.sysconf("SC_PAGE_SIZE") for place in (0, 5))
+    if on_devices:
+        resource.setrlimit(resource.RLIMIT_DATA, (data + memory_bytes,) * 2)
+    else:
+        resource.setrlimit(resource.RLIMIT_AS, (mapped + memory_bytes,) * 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
     resource.setrlimit(resource.RLIMIT_NPROC, (64, 64))
     # Where memory runs out, the kernel takes an executor, and neither the zygote nor anything else of the machine.
     with contextlib.suppress(OSError):  # some containers forbid it, and no wall hangs on it
         Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE))
-    _call("prctl", _PR_SET_DUMPABLE, 0, 0, 0, 0)
+    # CUDA names its threads through /proc/self, which is root's where a process cannot be dumped; nobody else sees it.
+    _call("prctl", _PR_SET_DUMPABLE, int(on_devices), 0, 0, 0)
 
 
 def mute() -> None:
@@ -99,8 +117,11 @@ def mute() -> None:
     os.close(nowhere)
 
 
-def harden() -> dict[str, int]:
+def harden(devices: Sequence[str] = ()) -> dict[str, int]:
     """Give up every privilege and put Landlock and seccomp around this process; the last wall before user code.
+
+    Args:
+        devices: nodes of GPUs that it may use; CUDA then also makes sockets to nobody (``docs/decisions``).
 
     Returns:
         What holds: ``no_new_privileges``, ``capabilities``, ``landlock`` (its version), ``seccomp``; 0 for what this
@@ -111,5 +132,6 @@ def harden() -> dict[str, int]:
     """
     capabilities.no_new_privileges()
     capabilities.drop_all()
-    version = landlock.restrict(writable=("/tmp", "/dev/shm"))
-    return {"no_new_privileges": 1, "capabilities": 1, "landlock": version, "seccomp": int(seccomp.load())}
+    version = landlock.restrict(writable=("/tmp", "/dev/shm"), devices=devices, own_proc=bool(devices))
+    held = int(seccomp.load(local_sockets=bool(devices)))
+    return {"no_new_privileges": 1, "capabilities": 1, "landlock": version, "seccomp": held}

@@ -32,7 +32,10 @@ from edif_backend.models.peaks import Profile
 if TYPE_CHECKING:
     from nnsight import TransformersModel
 
-    from edif_backend.executors.pristine import Untouched
+    from edif_backend.executors.on_devices import OnDevices
+    from edif_backend.executors.pristine import Pristine, Untouched
+    from edif_backend.executors.rehearsal import Rehearsal
+    from edif_backend.executors.weights_keeper import Keeper
 
 #: What an executor does behind its walls: with its socket, and its own pagemap and status of ``/proc``.
 Execute = Callable[[socket.socket, BinaryIO, BinaryIO], None]
@@ -52,7 +55,11 @@ class ZygoteConfig:
     shown: tuple[str, ...]  #: folders that the jail shows
     adapters: dict[str, str]  #: folders of the PEFT adapters of the model, by name
     profile: dict[str, Any] | None  #: what jobs of the model need, if it was measured before
-    parts: Shares = ()  #: devices and the bytes that each has for the model; none: the host's memory
+    pretended: Shares = ()  #: devices that only pretend, and the bytes that each has for the model
+    devices: Shares = ()  #: those that hold the weights; none: the host's memory does
+    nodes: tuple[str, ...] = ()  #: of these devices, in /dev
+    executors: int = 1  #: processes that use a device at the same time, jobs or not
+    slots: int = 1  #: jobs at the same time
 
     def dumps(self) -> str:
         """As JSON."""
@@ -62,10 +69,13 @@ class ZygoteConfig:
 class Zygote:
     """The loop that forks executors and reports those that end."""
 
-    def __init__(self, control: socket.socket, config: ZygoteConfig, execute: Execute) -> None:
+    def __init__(
+        self, control: socket.socket, config: ZygoteConfig, execute: Execute, placed: OnDevices | None = None
+    ) -> None:
         self._control = control
         self._config = config
         self._execute = execute
+        self._placed = placed
 
     def serve(self) -> None:
         """Answer the replica until it hangs up."""
@@ -73,7 +83,11 @@ class Zygote:
         signal.set_wakeup_fd(wake_in)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         while True:
-            readable, _, _ = select.select([self._control.fileno(), wake_out], [], [])
+            keeper = self._placed.keeper if self._placed else None
+            heard = [self._control.fileno(), wake_out, *([keeper.fileno()] if keeper else ())]
+            readable, _, _ = select.select(heard, [], [])
+            if keeper and keeper.fileno() in readable and not self._tell_checked(keeper):
+                return
             if wake_out in readable:
                 os.read(wake_out, 4096)
                 self._report_ended()
@@ -89,10 +103,34 @@ class Zygote:
             pid = self._fork(descriptor)
             os.close(descriptor)
             self._control.sendall(frames.words(Kind.FORKED, pid=pid))
+        elif self._placed and kind in (Kind.CHECK, Kind.PARK, Kind.WAKE):
+            self._move(self._placed, kind)
         elif kind is Kind.KILL:
             pid = int(frames.read_words(body)["pid"])
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        return True
+
+    def _move(self, placed: OnDevices, kind: Kind) -> None:
+        """Have the weights on the devices checked, let go of, or put there again."""
+        if kind is Kind.CHECK and placed.keeper:
+            placed.keeper.ask()
+        elif kind is Kind.PARK:
+            placed.leave()
+        elif kind is Kind.WAKE:
+            refused = ""
+            try:
+                placed.take()
+            except ModelUnusable as error:
+                refused = str(error)
+            self._control.sendall(frames.words(Kind.AWAKE, refused=refused))
+
+    def _tell_checked(self, keeper: Keeper) -> bool:
+        try:
+            self._control.sendall(frames.words(Kind.CHECKED, intact=keeper.answer()))
+        except EOFError:
+            print("the process that holds the weights has ended", file=sys.stderr, flush=True)
+            return False
         return True
 
     def _fork(self, descriptor: int) -> int:
@@ -127,13 +165,15 @@ class Zygote:
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            walls.close_descriptors(keep=descriptor)
+            weights = [block.descriptor for block in self._placed.blocks] if self._placed else []
+            walls.close_descriptors(keep=[descriptor, *weights])
             # Its own two files of /proc, for the check after a job; they tell it nothing of anybody else.
             with open("/proc/self/pagemap", "rb", buffering=0) as pagemap, open("/proc/self/status", "rb") as told:
-                walls.limit(self._config.memory_bytes)
-                walls.cover(self._config.tmp_bytes, self._config.shown)
+                on_devices = bool(self._config.nodes)
+                walls.limit(self._config.memory_bytes, on_devices)
+                walls.cover(self._config.tmp_bytes, self._config.shown, own_proc=on_devices)
                 walls.mute()
-                walls.harden()
+                walls.harden(self._config.nodes)
                 with socket.socket(fileno=descriptor) as sock:
                     self._execute(sock, pagemap, told)
             status = 0
@@ -152,7 +192,7 @@ class Zygote:
 
 
 def load(config: ZygoteConfig, say: Callable[[str], None]) -> TransformersModel:
-    """Load the model, weights in huge pages where the kernel has them."""
+    """Load the model onto the host, weights in huge pages where the kernel has them and they are computed with here."""
     say("Starting Python with torch and nnsight.")
     import torch
 
@@ -166,40 +206,61 @@ def load(config: ZygoteConfig, say: Callable[[str], None]) -> TransformersModel:
     if snapshot is None:
         raise ModelUnusable(f"{entry.id}: its files are not there or not complete.")
     say(f"Loading the weights of {entry.id}.")
-    model = load_model(snapshot, entry, for_torch(config.parts))
+    model = load_model(snapshot, entry, for_torch(config.pretended))
     if config.adapters:
         import peft  # noqa: F401 - so that no job has to
-    pages.weights_to_huge_pages(model._module)
+    if not config.devices:
+        pages.weights_to_huge_pages(model._module)
     return model
 
 
-def needs_of(model: TransformersModel, config: ZygoteConfig, say: Callable[[str], None]) -> Profile | None:
+def place(model: TransformersModel, config: ZygoteConfig, say: Callable[[str], None]) -> OnDevices | None:
+    """Bring the weights onto the devices that they are to lie on, if that is elsewhere than here.
+
+    Raises:
+        ModelUnusable: the devices do not take them.
+    """
+    if not config.devices:
+        return None
+    say("Putting the weights onto their devices.")
+    from edif_backend.executors.on_devices import OnDevices
+
+    return OnDevices(model, config)
+
+
+def needs_of(
+    model: TransformersModel, config: ZygoteConfig, placed: OnDevices | None, say: Callable[[str], None]
+) -> Profile | None:
     """What jobs of the model need, as it was measured at an earlier load or is now."""
     if config.profile:
         return Profile.model_validate(config.profile)
     say("Measuring how much memory its jobs need; this is done once.")
     from edif_backend.executors.measuring import measure
 
-    return measure(model._module, int(getattr(model._module.config.get_text_config(), "max_position_embeddings", 2048)))
+    longest = int(getattr(model._module.config.get_text_config(), "max_position_embeddings", 2048))
+    return measure(model._module, longest, prepare=placed.attach if placed else None)
 
 
-def rehearse(model: TransformersModel, allowance: Allowance) -> tuple[list[pages.Stretch], Untouched | None]:
+def rehearse(
+    rehearsal: Rehearsal, model: TransformersModel, weights_here: bool
+) -> tuple[list[pages.Stretch], Untouched | None]:
     """Play a job through, so that every fork finds code and weights warm.
+
+    Args:
+        weights_here: forks compute with the host's weights.
 
     Returns:
         The pages that a job writes to; and everything as it is before a job, None where changes would not be noticed.
     """
     from edif_backend.executors.pristine import CannotTell, Untouched
-    from edif_backend.executors.rehearsal import Rehearsal
 
     if importlib.util.find_spec("edif"):
         importlib.import_module("edif")  # what a block may use (edif.keep) takes a quarter of a second to import
-    rehearsal = Rehearsal(model, allowance)
     for _ in range(2):
         rehearsal.play()
     gc.collect()
     try:
-        untouched = Untouched.now(model._module, rehearsal.play)
+        untouched = Untouched.now(model._module, rehearsal.play, weights_here)
     except CannotTell as error:
         print(f"every executor takes one job: {error}", file=sys.stderr, flush=True)
         untouched = None
@@ -211,10 +272,12 @@ def rehearse(model: TransformersModel, allowance: Allowance) -> tuple[list[pages
 def main() -> None:
     """Load, say that it is ready, fork on demand."""
     started_at = time.monotonic()
+    config = ZygoteConfig(**json.loads(sys.argv[2]))
+    if config.nodes:
+        capabilities.uncover_proc()
     capabilities.give_up_root()
     control = socket.socket(fileno=int(sys.argv[1]))
     control.set_inheritable(False)
-    config = ZygoteConfig(**json.loads(sys.argv[2]))
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
     def say(text: str) -> None:
@@ -222,32 +285,63 @@ def main() -> None:
 
     try:
         model = load(config, say)
+        placed = place(model, config, say)
     except FabricError as error:
         sys.exit(str(error))  # its sentence is the last line, and the operator needs no traceback
-    profile = needs_of(model, config, say)
+    profile = needs_of(model, config, placed, say)
     context_tokens = int(config.entry.get("context_tokens") or 0)
-    allowance = Allowance(profile, config.memory_bytes, config.adapters, context_tokens)
+    job_bytes = placed.job_bytes if placed and placed.job_bytes else config.memory_bytes
+    allowance = Allowance(profile, job_bytes, config.adapters, context_tokens)
     say("Rehearsing a job.")
-    touched, untouched = rehearse(model, allowance)
-    from edif_backend.executors.executor import serve, serve_while_pristine
-    from edif_backend.executors.pristine import Pristine
+    from edif_backend.executors.rehearsal import Rehearsal
 
-    threads = len(os.listdir("/proc/self/task"))
-    if threads != 1:
-        raise RuntimeError(f"the zygote has {threads} threads and cannot fork safely")
+    rehearsal = Rehearsal(model, allowance, placed.layout if placed else None)
+    touched, untouched = rehearse(rehearsal, model, weights_here=placed is None)
+    threads = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
+    if len(threads) != 1:
+        raise RuntimeError(f"the zygote has {len(threads)} threads and cannot fork safely: {', '.join(threads)}")
     parameters = sum(parameter.numel() for parameter in model._module.parameters())
     seconds = round(time.monotonic() - started_at, 3)
     measured = profile.model_dump() if profile and not config.profile else None
     control.sendall(frames.words(Kind.READY, seconds=seconds, parameters=parameters, profile=measured))
 
     def execute(sock: socket.socket, pagemap: BinaryIO, status: BinaryIO) -> None:
-        pages.make_own(touched)  # while it waits for its job
-        if untouched:
-            serve_while_pristine(sock, model, config.threads, Pristine(untouched, pagemap, status), allowance)
-        else:
-            serve(sock, model, config.threads, allowance)
+        from edif_backend.executors.executor import serve, serve_refusal, serve_while_pristine
 
-    Zygote(control, config, execute).serve()
+        pages.make_own(touched)  # while it waits for its job
+        try:
+            pristine = make_ready(rehearsal, placed, untouched, pagemap, status)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must be told, for nothing else hears it
+            serve_refusal(sock, f"{type(error).__name__}: {error}")
+            return
+        layout = placed.layout if placed else None
+        if pristine:
+            serve_while_pristine(sock, model, config.threads, pristine, allowance, layout)
+        else:
+            serve(sock, model, config.threads, allowance, layout)
+
+    Zygote(control, config, execute, placed).serve()
+
+
+def make_ready(
+    rehearsal: Rehearsal, placed: OnDevices | None, untouched: Untouched | None, pagemap: BinaryIO, status: BinaryIO
+) -> Pristine | None:
+    """In an executor, before its first job: come to the weights, note how everything is; None: it takes one job.
+
+    Raises:
+        Exception: whatever the devices' driver says.
+    """
+    from edif_backend.executors.pristine import Pristine
+
+    if placed:
+        placed.attach()
+        rehearsal.play_whole()
+    if not untouched:
+        return None
+    try:
+        return Pristine(untouched, pagemap, status, rehearsal.play_whole if placed else None)
+    except NotImplementedError:  # jobs change what cannot be put back
+        return None
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 SIMULATED = "simulated:"
 
 _DEVICE, _WARM = "edif-device:", "edif-warm"
+_GPU = "cuda:"
+_OF_EVERY_GPU = ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools")
 
 #: Device and bytes, in the order of the forward pass.
 Shares = Sequence[tuple[str, int]]
@@ -42,3 +44,24 @@ def simulated(sizes: Iterable[int]) -> tuple[tuple[str, int], ...]:
 def for_torch(shares: Shares) -> list[tuple[str, int]]:
     """The same in torch's words."""
     return [("cpu" if name.startswith(SIMULATED) else name, size) for name, size in shares]
+
+
+def kept(shares: Shares) -> Shares:
+    """Those of ``shares`` whose weights a keeper holds: all, unless they only pretend."""
+    return () if any(name.startswith(SIMULATED) for name, _ in shares) else shares
+
+
+def nodes(shares: Shares) -> tuple[str, ...]:
+    """What of ``/dev`` the GPUs among ``shares`` need; nothing when there are none.  ``cuda:3`` is ``/dev/nvidia3``."""
+    numbers = _gpus(shares)
+    return (*(f"/dev/nvidia{number}" for number in numbers), *_OF_EVERY_GPU) if numbers else ()
+
+
+def inside(shares: Shares) -> tuple[tuple[str, int], ...]:
+    """``shares`` by the names that they have in a jail, which shows its own GPUs alone: CUDA numbers them from 0."""
+    places = {f"{_GPU}{number}": f"{_GPU}{place}" for place, number in enumerate(_gpus(shares))}
+    return tuple((places.get(device, device), size) for device, size in shares)
+
+
+def _gpus(shares: Shares) -> list[int]:
+    return sorted(int(device.removeprefix(_GPU)) for device, _ in shares if device.startswith(_GPU))

@@ -6,7 +6,7 @@ package that imports nnsight.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -68,6 +68,29 @@ def load(snapshot: Snapshot, entry: ModelEntry, parts: Sequence[tuple[str, int]]
     if entry.dtype == "int8":
         to_int8(module, entry.id)
     return model
+
+
+def device_of(module: torch.nn.Module, parts: Sequence[tuple[str, int]]) -> Callable[[str], str]:
+    """The device of each parameter and buffer by its name; of several, ``module`` learns which layer goes where.
+
+    Args:
+        parts: as :func:`load` has them.
+
+    Raises:
+        ModelUnusable: the parts are too small.
+    """
+    if len(parts) == 1:
+        return lambda _: parts[0][0]
+    try:
+        placed = layers.device_map(pieces_of(module), parts)
+    except layers.DoesNotFit as error:
+        raise ModelUnusable(f"{module.name_or_path} cannot be spread over devices: {error}") from error
+    module.hf_device_map = placed
+
+    def find(name: str) -> str:
+        return max((path for path in placed if f"{name}.".startswith(f"{path}.")), key=len)
+
+    return lambda name: placed[find(name)]
 
 
 def pieces_of(module: torch.nn.Module) -> tuple[layers.Piece, ...]:
