@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import mmap
-import os
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
