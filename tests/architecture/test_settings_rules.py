@@ -17,12 +17,16 @@ def tree(path: Path) -> ast.Module:
 
 
 def environment_reads(module: ast.Module) -> list[int]:
-    """Lines that read the environment; setting a variable of one's own process is no reading."""
+    """Lines that read the environment; setting or removing a variable of one's own process is no reading."""
     set_here = {
         id(node.value)
         for node in ast.walk(module)
         if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store)
     }
+    called = [
+        node.value.func for node in ast.walk(module) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
+    ]
+    set_here |= {id(func.value) for func in called if isinstance(func, ast.Attribute) and func.attr == "pop"}
     lines = []
     for node in ast.walk(module):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "os":

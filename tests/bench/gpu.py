@@ -94,6 +94,55 @@ def trace(model: TransformersModel, backend: _Payload | None = None) -> None:
         torch.cuda.synchronize()
 
 
+def check_ms(size_bytes: int) -> list[float]:
+    """What a look at so many bytes of weights takes, four times."""
+    block = torch.empty(size_bytes // 8 * 8, dtype=torch.uint8, device="cuda")
+    keys = torch.randint(0, 1 << 62, (8 << 20,), device="cuda") | 1
+    taken = []
+    for _ in range(4):
+        began = time.perf_counter()
+        digest(block, keys)
+        taken.append((time.perf_counter() - began) * 1000)
+    return taken
+
+
+async def job_s(pool: ExecutorPool, payload: bytes, user: str) -> tuple[float, float]:
+    """One job: until its result is here, and in the executor, in seconds."""
+    began = time.perf_counter()
+    done = await pool.run(
+        user=user,
+        compress=True,
+        env={},
+        payload=payload,
+        sink=_Nowhere(),
+        keeper=_Nowhere(),
+        time_limit_s=60,
+        started=lambda: None,
+        said=lambda _: None,
+    )
+    taken = time.perf_counter() - began
+    await pool.judged()
+    return taken, done.seconds["run"]
+
+
+async def turns(pool: ExecutorPool, local: TransformersModel) -> dict[str, list[float]]:
+    """The trace here, on a warm executor and now and then on a fresh one, in milliseconds."""
+    payload, taken = _Payload(), defaultdict[str, list[float]](list)
+    trace(local, payload)
+    await job_s(pool, payload.data, "warm")
+    for turn in range(ROUNDS):
+        began = time.perf_counter()
+        trace(local)
+        taken["local_ms"].append((time.perf_counter() - began) * 1000)
+        whole, run = await job_s(pool, payload.data, "warm")
+        taken["warm_ms"].append(whole * 1000)
+        taken["warm_run_ms"].append(run * 1000)
+        if turn % 3 == 0:
+            await asyncio.sleep(3)
+            taken["fresh_ms"].append((await job_s(pool, payload.data, f"fresh {turn}"))[0] * 1000)
+    return taken
+
+
 async def measure(size: str, folder: Path) -> dict[str, float]:
     """All figures of one size."""
     id, figures = f"edif/random-llama-{size.lower()}", {}
@@ -106,55 +155,16 @@ async def measure(size: str, folder: Path) -> dict[str, float]:
     began = time.perf_counter()
     await pool.start(lambda line: print(f"{time.perf_counter() - began:6.1f} s  {line}", flush=True))
     figures["start_s"] = time.perf_counter() - began
-    local, payload = (
-        TransformersModel(str(place), task=entry.task, dispatch=True, device_map="cuda:0", dtype=torch.bfloat16),
-        _Payload(),
-    )
+    given: dict[str, Any] = {"dispatch": True, "device_map": "cuda:0", "dtype": torch.bfloat16}
+    local = TransformersModel(str(place), task=entry.task, **given)
     figures["weights_gb"] = sum(p.nbytes for p in local._module.parameters()) / 1e9
-    trace(local, payload)
-    taken: dict[str, list[float]] = defaultdict(list)
-
-    async def job(user: str) -> float:
-        began = time.perf_counter()
-        done = await pool.run(
-            user=user,
-            compress=True,
-            env={},
-            payload=payload.data,
-            sink=_Nowhere(),
-            keeper=_Nowhere(),
-            time_limit_s=60,
-            started=lambda: None,
-            said=lambda _: None,
-        )
-        ms = (time.perf_counter() - began) * 1000
-        taken[f"{user.split(maxsplit=1)[0]}_run_ms"].append(done.seconds["run"] * 1000)
-        began = time.perf_counter()
-        await pool.judged()
-        taken["after_ms"].append((time.perf_counter() - began) * 1000)
-        return ms
-
-    await job("first")
-    figures["free_after_gb"] = torch.cuda.mem_get_info(0)[0] / 1e9
-    for turn in range(ROUNDS):
-        began = time.perf_counter()
-        trace(local)
-        taken["local_ms"].append((time.perf_counter() - began) * 1000)
-        taken["warm_ms"].append(await job("warm"))
-        if turn % 3 == 0:
-            await asyncio.sleep(3)
-            taken["fresh_ms"].append(await job(f"fresh {turn}"))
-    block = torch.empty(int(figures["weights_gb"] * 1e9) // 8 * 8, dtype=torch.uint8, device="cuda")
-    keys = torch.randint(0, 1 << 62, (8 << 20,), device="cuda") | 1
-    for _ in range(4):
-        began = time.perf_counter()
-        digest(block, keys)
-        taken["check_ms"].append((time.perf_counter() - began) * 1000)
-    figures["kept"] = len(pool._kept)
-    await pool.stop()
-    return {name: round(value, 2) for name, value in figures.items()} | {
-        name: round(statistics.median(values), 2) for name, values in taken.items()
-    }
+    try:
+        taken = await turns(pool, local)
+    finally:
+        await pool.stop()
+    taken["check_ms"] = check_ms(int(figures["weights_gb"] * 1e9))
+    medians = {name: statistics.median(values) for name, values in taken.items()}
+    return {name: round(value, 2) for name, value in {**figures, **medians}.items()}
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from edif_backend.models.loading import device_of
 if TYPE_CHECKING:
     from nnsight import TransformersModel
 
-    from edif_backend.executors.zygote import ZygoteConfig
+    from edif_backend.executors.zygote_config import ZygoteConfig
 
 #: What CUDA takes in each process, and what is the least that is left for a job.
 _CONTEXT_BYTES, _LEAST_BYTES = 600 << 20, 256 << 20

@@ -23,7 +23,7 @@ from edif_backend.executors.frames import FrameError, Kind
 from edif_backend.executors.keeping_dialog import Keeper, KeepingDialog
 from edif_backend.executors.printed import Output, seconds_told
 from edif_backend.executors.weights_guard import WeightsGuard
-from edif_backend.executors.zygote import ZygoteConfig
+from edif_backend.executors.zygote_config import ZygoteConfig
 from edif_backend.executors.zygote_process import ZygoteProcess
 from edif_backend.models import devices
 from edif_backend.models.catalogue import ModelEntry

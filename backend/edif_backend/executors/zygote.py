@@ -18,15 +18,15 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from edif_backend.errors import FabricError, ModelUnusable
 from edif_backend.executors import capabilities, frames, pages, walls
 from edif_backend.executors.allowance import Allowance
 from edif_backend.executors.frames import Kind
-from edif_backend.models.devices import Shares, for_torch
+from edif_backend.executors.zygote_config import ZygoteConfig
+from edif_backend.models.devices import for_torch
 from edif_backend.models.peaks import Profile
 
 if TYPE_CHECKING:
@@ -41,29 +41,6 @@ if TYPE_CHECKING:
 Execute = Callable[[socket.socket, BinaryIO, BinaryIO], None]
 
 _PR_SET_CHILD_SUBREAPER = 36
-
-
-@dataclass(frozen=True, slots=True)
-class ZygoteConfig:
-    """What a zygote needs to know, handed over as JSON on its command line."""
-
-    entry: dict[str, Any]  #: the catalogue entry
-    models_dir: str  #: where its snapshot is
-    threads: int  #: torch threads of each executor
-    memory_bytes: int  #: address space of an executor beyond what is mapped
-    tmp_bytes: int  #: size of an executor's private /tmp
-    shown: tuple[str, ...]  #: folders that the jail shows
-    adapters: dict[str, str]  #: folders of the PEFT adapters of the model, by name
-    profile: dict[str, Any] | None  #: what jobs of the model need, if it was measured before
-    pretended: Shares = ()  #: devices that only pretend, and the bytes that each has for the model
-    devices: Shares = ()  #: those that hold the weights; none: the host's memory does
-    nodes: tuple[str, ...] = ()  #: of these devices, in /dev
-    executors: int = 1  #: processes that use a device at the same time, jobs or not
-    slots: int = 1  #: jobs at the same time
-
-    def dumps(self) -> str:
-        """As JSON."""
-        return json.dumps(asdict(self))
 
 
 class Zygote:
@@ -289,17 +266,14 @@ def main() -> None:
     except FabricError as error:
         sys.exit(str(error))  # its sentence is the last line, and the operator needs no traceback
     profile = needs_of(model, config, placed, say)
-    context_tokens = int(config.entry.get("context_tokens") or 0)
     job_bytes = placed.job_bytes if placed and placed.job_bytes else config.memory_bytes
-    allowance = Allowance(profile, job_bytes, config.adapters, context_tokens)
+    allowance = Allowance(profile, job_bytes, config.adapters, int(config.entry.get("context_tokens") or 0))
     say("Rehearsing a job.")
     from edif_backend.executors.rehearsal import Rehearsal
 
     rehearsal = Rehearsal(model, allowance, placed.layout if placed else None)
     touched, untouched = rehearse(rehearsal, model, weights_here=placed is None)
-    threads = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
-    if len(threads) != 1:
-        raise RuntimeError(f"the zygote has {len(threads)} threads and cannot fork safely: {', '.join(threads)}")
+    insist_on_one_thread()
     parameters = sum(parameter.numel() for parameter in model._module.parameters())
     seconds = round(time.monotonic() - started_at, 3)
     measured = profile.model_dump() if profile and not config.profile else None
@@ -321,6 +295,13 @@ def main() -> None:
             serve(sock, model, config.threads, allowance, layout)
 
     Zygote(control, config, execute, placed).serve()
+
+
+def insist_on_one_thread() -> None:
+    """Raise RuntimeError where this process cannot fork safely."""
+    threads = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
+    if len(threads) != 1:
+        raise RuntimeError(f"the zygote has {len(threads)} threads and cannot fork safely: {', '.join(threads)}")
 
 
 def make_ready(

@@ -22,7 +22,7 @@ from edif_backend.errors import ExecutorLost, ModelUnusable
 from edif_backend.executors import frames, jail
 from edif_backend.executors.frames import Kind
 from edif_backend.executors.progress import wait_until_loaded
-from edif_backend.executors.zygote import ZygoteConfig
+from edif_backend.executors.zygote_config import ZygoteConfig
 from edif_backend.models.catalogue import ModelEntry
 from edif_backend.models.experience import experience_with, remember
 from edif_backend.models.peaks import Profile
