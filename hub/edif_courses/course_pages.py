@@ -69,6 +69,8 @@ async def one(request: Request, course: str) -> HttpResponse:
 
     def show(person: Person) -> tuple[str, dict[str, Any]]:
         found, role = desk.enrolment.enter(course, person)
+        if found.group(role) not in person.groups:
+            parts_of(request).hub.ring()  # on the roster before the first login: the hub knows the account from now on
         return "course.html", {
             "course": found,
             "instructor": role is Role.INSTRUCTOR,

@@ -89,8 +89,7 @@ def follow(db: Session, desk: Desk, account: Callable[[str], Any]) -> None:
         gone = desk.enrolment.gone(course.id)
         for role, group in groups.items():
             wanted = {name for name, found in listed.items() if found is role}
-            others = set(listed) - wanted if role is Role.INSTRUCTOR else set()
-            _set_members(db, group, wanted, gone | others)
+            _set_members(db, group, wanted, gone | (set(listed) - wanted))
         account(course.room)
         _set_members(db, rooms, {course.room}, set())
         _open_room(db, course, groups, is_open=course.runs(desk.enrolment.now()))

@@ -48,6 +48,7 @@ def test_two_write_in_one_notebook(courses: CourseHub, browser_of: Callable[...,
     first.reload()
     expect(first.get_by_role("button", name="Stop it for everybody")).to_have_count(0)
     second = browser_of("felix")
+    second.get_by_role("link", name="Duet").click()  # the first login of all: from here on the hub knows felix
     for page in (first, second):
         _enter(courses, page, "room-duet", "courses/duet/shared/together.ipynb")
 

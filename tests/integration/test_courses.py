@@ -76,7 +76,7 @@ def test_a_form_without_its_proof_does_nothing(hub: CourseHub) -> None:
         assert "nothing was done" in refused.text
     by_script = client.get(f"{ROOT}ling/", headers={"Sec-Fetch-Mode": "cors"})
     assert by_script.status_code == 403
-    assert "eve" not in hub.browser("prof").get("ling/roster").text
+    assert "<code>eve</code>" not in hub.browser("prof").get("ling/roster").text
 
 
 def test_students_cannot_do_what_instructors_do(hub: CourseHub) -> None:
@@ -153,8 +153,10 @@ def test_material_is_read_only_for_students_and_shared_is_everybodys(hub: Course
     shown = _api(hub, "ada", "GET", "courses/ling/material/slides.ipynb").json()
     assert shown["writable"] is False
     changed = {**shown, "type": "notebook"}
-    assert _api(hub, "ada", "PUT", "courses/ling/material/slides.ipynb", changed).status_code == 403
-    assert _api(hub, "ada", "PUT", "courses/ling/material/new.ipynb", changed).status_code == 403
+    for name in ("slides", "new"):  # 500 where jupytext is installed, as for tests: it hands no other on
+        refused = _api(hub, "ada", "PUT", f"courses/ling/material/{name}.ipynb", changed)
+        assert refused.status_code in {403, 500}
+        assert "read-only for you" in refused.text
     assert _api(hub, "ada", "DELETE", "courses/ling/material/slides.ipynb").status_code == 403
     moved = _api(hub, "ada", "PATCH", "courses/ling/material/slides.ipynb", {"path": "courses/ling/shared/s.ipynb"})
     assert moved.status_code == 403
@@ -191,8 +193,12 @@ def test_only_the_course_service_has_the_hub_follow(hub: CourseHub) -> None:
 
 
 def test_nobody_logs_in_as_a_room(hub: CourseHub) -> None:
-    with pytest.raises(AssertionError):
-        hub.browser("room-ling")
+    with httpx.Client(base_url=hub.installation.url("proxy"), follow_redirects=True, timeout=60) as client:
+        token = re.search(r'name="_xsrf" value="([^"]*)"', client.get("/hub/login").text)
+        assert token
+        password = hub.installation.secret("user-password")
+        client.post("/hub/login", data={"_xsrf": token[1], "username": "room-ling", "password": password})
+        assert client.get("/hub/home").url.path == "/hub/login"
 
 
 def test_instructors_set_limits_and_lab_hours_within_what_the_operator_allows(hub: CourseHub) -> None:
