@@ -28,7 +28,8 @@
     └── SetupFailed                                                 the operator must mend something
         ├── JailUnavailable        jail-unavailable         -      no
         ├── ModelUnusable          model-unusable           -      no
-        └── CatalogueInvalid       catalogue-invalid        -      no
+        ├── CatalogueInvalid       catalogue-invalid        -      no
+        └── GpusUnusable           gpus-unusable            -      no
 """
 
 from __future__ import annotations
@@ -220,6 +221,12 @@ class ModelUnusable(SetupFailed):
     """A catalogued model cannot be loaded."""
 
     code = "model-unusable"
+
+
+class GpusUnusable(SetupFailed):
+    """GPUs are to be used and cannot be."""
+
+    code = "gpus-unusable"
 
 
 class CatalogueInvalid(SetupFailed):

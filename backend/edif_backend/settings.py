@@ -66,6 +66,10 @@ class BackendSettings(TomlSettings):
         default=None,
         description="memory of each machine where evicted models wait to come back at once; unset: a tenth of it",
     )
+    use_gpus: bool = Field(
+        default=False,
+        description="place models on this machine's NVIDIA GPUs instead of in its memory (docs/decisions/gpu-executors.md)",
+    )
     simulated_devices: tuple[int, ...] = Field(
         default=(), description="bytes of each of some pretended devices that models are placed on: to try placement"
     )

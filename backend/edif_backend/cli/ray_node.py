@@ -15,7 +15,7 @@ from pathlib import Path
 
 from edif_backend.cli.located import make_short_dir
 from edif_backend.cli.processes import RAY_ROLES, end_members
-from edif_backend.models import devices
+from edif_backend.models import devices, gpus
 from edif_backend.models.memory import host_bytes, warm_host_bytes
 from edif_backend.settings import MIB, BackendSettings
 from edif_protocol.installation import Installation
@@ -26,7 +26,8 @@ _OBJECT_STORE_BYTES = 128 * MIB
 def command(installation: Installation, settings: BackendSettings, temporary: Path) -> list[str]:
     """``ray start`` for this installation; ``temporary`` must have a short path (sockets are made below it)."""
     warm_bytes = warm_host_bytes() if settings.warm_memory_bytes is None else settings.warm_memory_bytes
-    told = devices.resources(warm_bytes, devices.simulated(settings.simulated_devices))
+    own = gpus.found(settings.slots) if settings.use_gpus else devices.simulated(settings.simulated_devices)
+    told = devices.resources(warm_bytes, own)
     return [
         *(str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--disable-usage-stats"),
         *("--node-ip-address", installation.host, "--port", str(installation.ports["ray"])),

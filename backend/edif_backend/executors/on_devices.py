@@ -12,6 +12,7 @@ from edif_backend.executors import device_memory
 from edif_backend.executors.attached import attach
 from edif_backend.executors.weights_keeper import Keeper, SharedBlock
 from edif_backend.executors.weights_layout import Layout
+from edif_backend.models.devices import CONTEXT_BYTES
 from edif_backend.models.loading import device_of
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
     from edif_backend.executors.zygote_config import ZygoteConfig
 
-#: What CUDA takes in each process, and what is the least that is left for a job.
-_CONTEXT_BYTES, _LEAST_BYTES = 600 << 20, 256 << 20
+#: Of device memory, the least that is left for a job.
+_LEAST_BYTES = 256 << 20
 
 
 class OnDevices:
@@ -32,6 +33,8 @@ class OnDevices:
         Raises:
             ModelUnusable: the devices do not take the model.
         """
+        if config.entry.get("dtype") == "int8":
+            raise ModelUnusable("int8 is for models in the host's memory: choose bfloat16 for one on a GPU.")
         device_memory.hide_gpus()
         self._module, self._config = model._module, config
         names = [device for device, _ in config.devices]
@@ -56,7 +59,7 @@ class OnDevices:
             return
         keeper = Keeper(self.layout)
         config = self._config
-        room = keeper.free_bytes - config.executors * _CONTEXT_BYTES
+        room = keeper.free_bytes - config.executors * CONTEXT_BYTES
         if config.nodes and room < config.slots * _LEAST_BYTES:
             keeper.end()
             raise ModelUnusable(

@@ -16,6 +16,9 @@ _DEVICE, _WARM = "edif-device:", "edif-warm"
 _GPU = "cuda:"
 _OF_EVERY_GPU = ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools")
 
+#: What CUDA takes of a GPU in each process that uses it, before any tensor.
+CONTEXT_BYTES = 600 << 20
+
 #: Device and bytes, in the order of the forward pass.
 Shares = Sequence[tuple[str, int]]
 
