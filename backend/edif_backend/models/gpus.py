@@ -1,6 +1,6 @@
 """The NVIDIA GPUs of this machine and what models may take of each, by NVIDIA's management library.
 
-Asked when a node of the Ray cluster is started (:mod:`edif_backend.cli.ray_node`) and by ``edif doctor``; starts no CUDA.
+Asked when a node of the Ray cluster is started (:mod:`edif_backend.cli.ray_node`); starts no CUDA.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def found(slots: int) -> tuple[tuple[str, int], ...]:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
         raise GpusUnusable(
-            f"EDIF_BACKEND_USE_GPUS is set and NVIDIA's driver does not answer ({error}): install it, or leave that out."
+            f"EDIF_BACKEND_USE_GPUS is set, and NVIDIA's driver does not answer ({error}): install it, or unset that."
         ) from error
     try:
         handles = [pynvml.nvmlDeviceGetHandleByIndex(number) for number in range(pynvml.nvmlDeviceGetCount())]
