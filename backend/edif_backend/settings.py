@@ -68,7 +68,8 @@ class BackendSettings(TomlSettings):
     )
     use_gpus: bool = Field(
         default=False,
-        description="place models on this machine's NVIDIA GPUs instead of in its memory (docs/decisions/gpu-executors.md)",
+        description="place models on this machine's NVIDIA GPUs instead of in its memory"
+        " (docs/decisions/gpu-executors.md)",
     )
     simulated_devices: tuple[int, ...] = Field(
         default=(), description="bytes of each of some pretended devices that models are placed on: to try placement"
