@@ -19,6 +19,7 @@ from edif.engine import comparing as engine
 from edif.engine.decoder import layers_of
 from edif.errors import EdifError
 from edif.intervals import bootstrap
+from edif.keeping import forget_here
 from edif.matching import aligned_places, shared_tokens
 from edif.result import Result, padded_tokens, prompts_known, provenance, token_axes, token_texts
 
@@ -195,6 +196,8 @@ def _both(models: Any, readings: list[engine.Reading], remote: bool | str | None
     finally:
         if there[begin] is True:
             _forget(name)
+        elif shelved:
+            forget_here(name)
     if end == 0:  # figures are of the first from the second
         for part in two["prompts"]:
             part["kl"], part["kl_back"] = part["kl_back"], part["kl"]

@@ -178,5 +178,14 @@ class _LocalShelf:
             raise shelf.unknown(name, list(self._values))
         return io.BytesIO(self._values[name])
 
+    def let_go(self, name: str) -> None:
+        """Keep a value no longer; one that is not there is fine."""
+        self._values.pop(name, None)
+
 
 _HERE = _LocalShelf()
+
+
+def forget_here(name: str) -> None:
+    """What :func:`forget` is for values of local traces; nothing may be kept under that name."""
+    _HERE.let_go(name)

@@ -21,8 +21,6 @@ from nnsight import TransformersModel
 from tests.pool_jobs import Capture, Job
 
 from edif_backend.errors import ExecutorLost, ResultTooLarge, TimeLimitReached, UserCodeFailed
-from edif_backend.executors import frames
-from edif_backend.executors.frames import Kind
 from edif_backend.executors.pool import ExecutorPool, Limits
 from edif_backend.executors.walls import OOM_SCORE
 from edif_backend.models.catalogue import TINY_ID, ModelEntry
@@ -329,7 +327,7 @@ async def test_nothing_of_the_machine_is_within_reach(
         server.close()
     assert found.pop("processes") == []
     assert found.pop("pid") == 1
-    told = "EDIF_ROLE HF_HUB_OFFLINE HOME LANG OMP_NUM_THREADS PATH PWD PYTHONDONTWRITEBYTECODE"
+    told = "EDIF_ROLE HF_HUB_OFFLINE HOME LANG LOGNAME OMP_NUM_THREADS PATH PWD PYTHONDONTWRITEBYTECODE"
     libraries = (
         "PYTHONPATH TOKENIZERS_PARALLELISM LC_CTYPE KMP_INIT_AT_FORK KMP_DUPLICATE_LIB_OK TORCHINDUCTOR_CACHE_DIR"
     )
@@ -360,7 +358,7 @@ async def test_an_executor_that_died_idle_costs_no_job_its_start(pool: ExecutorP
     assert await answer(pool, model, lambda: 1) == 1
     executor = await pool._fork()
     pool._ready.appendleft(executor)
-    pool._tell(frames.words(Kind.KILL, pid=executor.pid))
+    pool._zygote.kill(executor.pid)
     await executor.reader.read()  # to its end
     assert await answer(pool, model, lambda: 2) == 2
 

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from edif_backend.cli.main import app
-from edif_backend.errors import SetupFailed
+from edif_backend.errors import FabricError
 
 
 class Shell:
@@ -21,7 +21,7 @@ class Shell:
         return done.stdout
 
     def refusal(self, *arguments: str) -> str:
-        with pytest.raises(SetupFailed) as caught:
+        with pytest.raises(FabricError) as caught:
             CliRunner().invoke(app, arguments, catch_exceptions=False)
         return str(caught.value)
 

@@ -11,6 +11,7 @@ import pytest
 
 from edif_hub import server, spawners
 from edif_hub.settings import ServerSettings
+from edif_protocol.audit_log import AuditLog
 from edif_protocol.installation import Installation
 from edif_protocol.mirror_ticket import groups_of
 
@@ -31,7 +32,8 @@ def started(home: Path, groups: list[str]) -> dict[str, Any]:
     spawner = SimpleNamespace(
         user=user, environment={"KEPT": "1"}, pending="", _log_name="ada", home_dir=str(home / "users" / "ada")
     )
-    prepare = server.before_start(Installation(home=home), ServerSettings(), NoQueue(), 3600)  # type: ignore[arg-type]
+    here, queue, audit = Installation(home=home), NoQueue(), AuditLog(home / "audit")
+    prepare = server.before_start(here, ServerSettings(), queue, audit, 3600)  # type: ignore[arg-type]
     asyncio.run(prepare(spawner))  # type: ignore[arg-type]
     return spawner.environment
 

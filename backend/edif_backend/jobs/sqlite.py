@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
-from sqlalchemy import URL, Executable, NullPool, create_engine
+from sqlalchemy import URL, Connection, Executable, NullPool, create_engine
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import OperationalError
 
@@ -54,7 +54,7 @@ class SqliteDatabase(Database):
         )
         with _translated():
             self._connection = engine.connect()
-            self._connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+            _write_ahead(self._connection)
             # With WAL, NORMAL loses nothing when a process dies; only a power cut may take the last commits.
             self._connection.exec_driver_sql("PRAGMA synchronous = NORMAL")
             upgrade(self._connection, "BEGIN IMMEDIATE", "INTEGER PRIMARY KEY AUTOINCREMENT")
@@ -125,6 +125,20 @@ class SqliteDatabase(Database):
 @functools.lru_cache(256)
 def _prepared(statement: Executable, names: tuple[str, ...]) -> Prepared:
     return Prepared(statement, names)
+
+
+def _write_ahead(connection: Connection) -> None:
+    """Switch to the write-ahead log; SQLite does not wait by itself while others do the same to a new file."""
+    ends_at = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+        except OperationalError:
+            if time.monotonic() > ends_at:
+                raise
+            time.sleep(_PAUSE_S / 10)
+        else:
+            return
 
 
 @contextmanager
