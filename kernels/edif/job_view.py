@@ -1,8 +1,8 @@
 """One line in the notebook about a job while it runs: state, place, progress, time left, what it prints, and Cancel.
 
 The line is an output of our own MIME type that is updated in place (``update_display_data``): no widget manager, and
-what a notebook keeps of it is as still as any other output.  Cancel comes back over a comm, which JupyterLab sends on a
-subshell: the kernel hears it while a cell runs.  Called by :mod:`edif.beside` and :mod:`edif.remote`; runs in the
+what a notebook keeps of it is as still as any other output.  Cancel comes back over a comm; while a cell computes the
+kernel may not hear that, and JupyterLab's side then interrupts it, which ends the job as well.  Called by :mod:`edif.beside` and :mod:`edif.remote`; runs in the
 kernel's process.
 """
 
@@ -29,6 +29,7 @@ _EVERY_S, _DRAWING_SHARE = 0.25, 0.2
 _LOG_LINES = 200
 _FRAME = re.compile(r'\s*File "(.*)", line (\d+)')
 _WAITING = (Status.QUEUED, Status.DISPATCHED, Status.PROVISIONING, Status.DEPLOYING)
+_ENDED = ("COMPLETED", "ERROR", "CANCELLED")
 _running: weakref.WeakValueDictionary[str, JobView] = weakref.WeakValueDictionary()
 
 
@@ -58,7 +59,8 @@ class JobView:
         self.cancelled = False
         self._state, self._description = "RECEIVED", ""
         self._done, self._total = 0, 0
-        self._began: float | None = None
+        self._began: float | None = None  #: when the first cells were done, and how many
+        self._done_then = 0
         self._sent_at = time.monotonic()
         self._log: list[str] = []
         self._error: dict[str, str] | None = None
@@ -76,7 +78,8 @@ class JobView:
 
     def advance(self, done: int, total: int) -> None:
         """So many cells are done."""
-        self._began = self._began or time.monotonic()
+        if self._began is None:
+            self._began, self._done_then = time.monotonic(), done
         self._state, self._description, self._done, self._total = "RUNNING", "", done, total
         self._show()
 
@@ -96,6 +99,11 @@ class JobView:
         if state == "ERROR":
             self._error = error_of(description)
         self._show(force=True, folded=folded and not self._log)
+
+    @property
+    def lives(self) -> bool:
+        """Whether it has not ended."""
+        return self._state not in _ENDED
 
     def cancel(self) -> None:
         """The reader does not want it any more."""
@@ -124,9 +132,9 @@ class JobView:
         }
 
     def _left_s(self) -> float | None:
-        if self._began is None or not 0 < self._done < self._total:
+        if self._began is None or not self._done_then < self._done < self._total:
             return None
-        return round((time.monotonic() - self._began) / self._done * (self._total - self._done), 1)
+        return round((time.monotonic() - self._began) / (self._done - self._done_then) * (self._total - self._done), 1)
 
     def _show(self, *, force: bool = False, folded: bool = False) -> None:
         from IPython.display import display  # noqa: PLC0415 (only where there is a notebook)
@@ -214,5 +222,5 @@ def _heard(opened: Any, message: dict[str, Any]) -> None:
     with contextlib.suppress(Exception):  # the front end may be gone; nobody waits for this answer
         opened.send({"known": view is not None})
         opened.close()
-    if view is not None:
+    if view is not None and view.lives:
         view.cancel()

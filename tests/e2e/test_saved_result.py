@@ -111,7 +111,8 @@ def test_a_saved_patching_map_is_read_with_no_kernel(opened: Callable[..., Page]
     grid.locator('[tabindex="0"]').focus()
     for key in ("End", "PageUp", "Enter"):
         page.keyboard.press(key)
-    expect(page.locator(".edif-panel")).to_contain_text("pinned: ␣to · layer 29effect+1.000")
+    expect(page.locator(".edif-panel")).to_contain_text("␣to · layer 29effect+1.000")
+    expect(grid.get_by_role("gridcell", name="␣to, layer 29, +1.000, pinned")).to_be_visible()
     page.get_by_role("button", name="noise", exact=True).click()
     expect(page.get_by_role("grid", name="residual, noise").locator(".edif-marked")).to_have_text("␣John")
     page.close()

@@ -47,10 +47,11 @@ def states(running: Any) -> dict[str, str]:
     return {model["id"]: model["state"] for model in running.json("models")}
 
 
-def width(running: Any, model: str) -> str:
-    """The width of the stream of ``model``, by a trace of an unmodified client."""
+def width(running: Any, model: str, mirror: str = "") -> str:
+    """The width of the stream of ``model``, by a trace of an unmodified client; it may have another mirror."""
+    chosen = f"import os; os.environ['HF_ENDPOINT'] = {mirror!r}\n" if mirror else ""
     done = running.run_client(
-        "from nnsight import TransformersModel\n"
+        f"{chosen}from nnsight import TransformersModel\n"
         f"model = TransformersModel({model!r}, task='text-generation')\n"
         "with model.trace('Hello', remote=True):\n"
         "    kept = model.transformer.h[0].output.save()\n"
@@ -144,7 +145,9 @@ def test_a_model_for_a_group_is_refused_to_others_and_not_listed(running: Any) -
     path.write_text(f'{whole}\n[models."house/theirs"]\ntitle = "t"\nsource = "tiny"\ngroups = ["lab"]\n')
     try:
         wait_for_files(running, "house/theirs")
-        said = width(running, "house/theirs")
+        assert "is not served here" in width(running, "house/theirs"), "unknown to who has no ticket"
+        members = endpoint(running.installation, ["lab"], time.time() + 600)  # a member's, which somebody else has
+        said = width(running, "house/theirs", members)
         assert "house/theirs may be used by members of lab only, and ada is in none of these groups" in said
         listed = httpx.get(f"{running.installation.url('gateway')}/status").json()["deployments"]
         assert "house/theirs" not in listed

@@ -87,7 +87,7 @@ def parts_of(running: Any, raylet: psutil.Process, *, on_it: bool) -> list[tuple
     second = {child.pid for child in raylet.children(True)}
     pid = next(pid for pid in zygotes if (pid in second) is on_it)
     config = json.loads(psutil.Process(pid).cmdline()[-1])
-    return [(device, size) for device, size in config["parts"]]
+    return [(device, size) for device, size in config["pretended"]]
 
 
 def test_copies_are_on_both_nodes_and_come_up_on_the_other_when_one_dies(

@@ -48,10 +48,13 @@ def test_a_line_is_updated_in_place_and_folds(outputs: Outputs) -> None:
     with beside.Telling(4, progress=True, what="sweep") as told:
         told.status(ResponseModel(id="1", status=Status.QUEUED, description="2 jobs start before this one."))
         told.cells_done([0, 1], torch.ones(2, 1))
+        told.cells_done([2], torch.ones(1, 1))
     states = [(line["state"], line["done"], line["folded"]) for line in outputs.shown]
-    assert states == [("QUEUED", 0, False), ("RUNNING", 2, False), ("RUNNING", 4, False), ("COMPLETED", 4, True)]
+    running = [("RUNNING", done, False) for done in (2, 3, 4)]
+    assert states == [("QUEUED", 0, False), *running, ("COMPLETED", 4, True)]
     assert outputs.shown[0]["description"] == "2 jobs start before this one."
-    assert outputs.shown[1]["left_s"] >= 0
+    assert outputs.shown[1]["left_s"] is None  # how long the first took nobody has seen
+    assert outputs.shown[2]["left_s"] >= 0
 
 
 def test_what_is_known_is_drawn_while_it_runs_and_not_kept(outputs: Outputs) -> None:

@@ -4,14 +4,18 @@ import type { Place } from "../core/place.ts";
 
 /** Known to kernels/edif/job_view.py. */
 const COMM = "edif.job";
+/** A kernel answers at once, if it can while a cell runs. */
+const HEARS_WITHIN_MS = 700;
 
 /** The parts of JupyterLab that are used here. */
 interface Comm {
   open(data: object): void;
+  onMsg: (message: unknown) => void;
 }
 interface Kernel {
   readonly status: string;
   createComm(target: string): Comm;
+  interrupt(): Promise<void>;
 }
 interface SharedModel {
   source: string;
@@ -59,9 +63,18 @@ export function placesIn(tracker: Tracker, actions: Actions): (node: HTMLElement
     },
     get cancel() {
       if (kernelOf(node) === null) return undefined;
-      return (handle: string) => kernelOf(node)?.createComm(COMM).open({ cancel: handle });
+      return (handle: string) => end(kernelOf(node), handle);
     },
   });
+}
+
+/** Asks the kernel to end a job; one that is too busy to hear is interrupted, as by JupyterLab's own stop button. */
+function end(kernel: Kernel | null, handle: string): void {
+  if (kernel === null) return;
+  const comm = kernel.createComm(COMM);
+  const unheard = setTimeout(() => void kernel.interrupt(), HEARS_WITHIN_MS);
+  comm.onMsg = () => clearTimeout(unheard);
+  comm.open({ cancel: handle });
 }
 
 /** Puts code into a cell below the node's and runs it; into the same one as before, unless that was changed. */
