@@ -2,8 +2,8 @@
 
 The line is an output of our own MIME type that is updated in place (``update_display_data``): no widget manager, and
 what a notebook keeps of it is as still as any other output.  Cancel comes back over a comm; while a cell computes the
-kernel may not hear that, and JupyterLab's side then interrupts it, which ends the job as well.  Called by :mod:`edif.beside` and :mod:`edif.remote`; runs in the
-kernel's process.
+kernel may not hear that, and JupyterLab's side then interrupts it, which ends the job as well.  Called by
+:mod:`edif.beside` and :mod:`edif.remote`; runs in the kernel's process.
 """
 
 from __future__ import annotations
