@@ -213,7 +213,7 @@ def test_instructors_set_limits_and_lab_hours_within_what_the_operator_allows(hu
     assert "The lab hour is planned" in prof.send("ling/fabric", "ling/", **lab).text
     said = hub.workbench.json("limits")["group:course:ling:student"]
     assert (said["weight"], said["running_jobs"]) == (2.0, 1)
-    assert [one["group"] for one in hub.workbench.json("reservations")] == ["course:ling:student"]
+    assert "course:ling:student" in [one["group"] for one in hub.workbench.json("reservations")]
     shown = prof.get("ling/fabric").text
     assert "edif/tiny-gpt2" in shown
     assert "Ada Lovelace" in shown
