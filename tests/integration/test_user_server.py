@@ -20,8 +20,8 @@ IDLE_S = 25
 #: The home of a user whose name begins with "full" is a file system of 4 MiB with nothing left.
 START = (
     'case "$USER" in full*) exec bwrap --die-with-parent --dev-bind / / --size 4194304 --tmpfs "$HOME" '
-    'sh -c "cat /dev/zero > large.bin 2>/dev/null; exec $0 -m edif_hub.user_server";; '
-    "*) exec $0 -m edif_hub.user_server;; esac"
+    """sh -c "cat /dev/zero > large.bin 2>/dev/null; exec '$0' -m edif_hub.user_server";; """
+    """*) exec "$0" -m edif_hub.user_server;; esac"""
 )
 SETTINGS = f"""
 [servers]
