@@ -263,7 +263,7 @@ class ExecutorPool:
                 raise ExecutorLost(f"The process for this job could not be made ready on its device: {why}")
             elif kind is Kind.FAILED:
                 raise UserCodeFailed(frames.text(str(frames.read_words(body).get("description", "")))[:100_000])
-            elif kind is Kind.DONE:
+            elif kind is Kind.DONE and has_started:
                 return result_bytes, seconds_told(frames.read_words(body).get("seconds"))
             else:
                 raise FrameError(f"unexpected {kind.name}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -170,13 +170,18 @@ class Replica:
         self._note(self._jobs.deploy, self._entry.id, "DEPLOYING", text, 0)
 
     def _note(self, what: Callable[..., object], *values: object) -> None:
-        self._notes.submit(what, *values)
+        self._notes.submit(what, *values).add_done_callback(_noted)
 
 
 async def _ending(task: asyncio.Task[Outcome]) -> Outcome:
     """The task's end, whoever waits for it or has ceased to."""
     await asyncio.wait({task})
     return Outcome("cancelled", "The job was cancelled.") if task.cancelled() else task.result()
+
+
+def _noted(note: Future[object]) -> None:
+    if error := note.exception():
+        log.error("what a job said was not noted", reason=repr(error))
 
 
 def _unsaid(text: str) -> None:
