@@ -200,9 +200,16 @@ def attention(
         limits={"layers": path, "batch_tokens": batch_tokens, "batch_bytes": batch_bytes},
     )
     cells = len(ids) * len(chosen) * (1 + len(some) * bool(answers))
-    found = beside.run(model, work, cells, remote=remote, progress=progress, what="attention")
     how = {"top": top, "norms": norms, "answers": [list(pair) for pair in answers]}
-    return _result(model, ids, chosen, some, found, how)
+    return beside.result(
+        model,
+        work,
+        cells,
+        lambda found: _result(model, ids, chosen, some, found, how),
+        remote=remote,
+        progress=progress,
+        what="attention",
+    )
 
 
 def _result(

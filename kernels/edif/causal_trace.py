@@ -212,28 +212,33 @@ def causal_trace(
         seed=seed,
         limits={"layers": path, "batch_tokens": batch_tokens, "batch_bytes": batch_bytes},
     )
-    how = {"window": window, "noise": noise, "level": level, "samples": samples, "seed": seed}
+    how = {"window": window, "noise": noise, "samples": samples, "seed": seed}
+    return beside.result(
+        model,
+        work,
+        sum(map(len, cells)),
+        lambda found: _result(model, facts, chosen, places, centres, found, {**how, "level": found["level"]}),
+        functools.partial(_known, facts=facts, cells=cells, samples=samples),
+        remote=remote,
+        progress=progress,
+        what="causal trace",
+    )
 
-    def draw(told: beside.Telling) -> dict[str, Any]:
-        so_far = _so_far(told, cells, 1 if corrupt is not None else samples)
-        return _result(model, facts, chosen, places, centres, so_far, {**how, "level": level or 0.0}).as_json()
 
-    total = sum(map(len, cells))
-    found = beside.run(model, work, total, remote=remote, progress=progress, what="causal trace", draw=draw)
-    return _result(model, facts, chosen, places, centres, found, {**how, "level": found["level"]})
-
-
-def _so_far(told: beside.Telling, cells: list[list[Cell]], samples: int) -> dict[str, Any]:
-    """What :func:`_result` needs of a job that is not done: not-a-number where nothing is known yet."""
-    nan = float("nan")
+def _known(told: beside.Telling, facts: list[Fact], cells: list[list[Cell]], samples: int) -> dict[str, Any] | None:
+    """What comes back of a job, as far as it was told of by now; an answer that is not known is no token."""
+    if not told.rows:
+        return None
     found: dict[str, Any] = {"values": [], "corrupted": [], "clean": [], "answer": []}
     before = 0
-    for number, some in enumerate(cells):
-        base = told.bases.get(number, {"corrupted": [nan] * samples, "clean": nan, "answer": 0})
-        found["values"].append(torch.from_numpy(told.values(before, len(some), (samples,))))
-        found["corrupted"].append(torch.tensor(base["corrupted"], dtype=torch.float64))
-        found["clean"].append(base["clean"])
-        found["answer"].append(base["answer"])
+    for number, (fact, some) in enumerate(zip(facts, cells, strict=True)):
+        rows, base = 1 if fact.corrupt else samples, told.bases.get(number, {})
+        clean, level = base.get("figures", torch.full((2,), torch.nan, dtype=torch.float64)).tolist()
+        found["values"].append(torch.from_numpy(told.values(before, len(some), (rows,))))
+        found["corrupted"].append(base.get("corrupted", torch.full((rows,), torch.nan, dtype=torch.float64)))
+        found["clean"].append(clean)
+        found["answer"].append(int(base.get("answer", -1 if fact.answer is None else fact.answer)))
+        found.setdefault("level", level)
         before += len(some)
     return found
 

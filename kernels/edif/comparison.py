@@ -187,12 +187,15 @@ def _both(models: Any, readings: list[engine.Reading], remote: bool | str | None
 
     def run(side: int, **how: Any) -> Any:
         work = functools.partial(engine.read, asked=readings[side], ranked=_RANKED, **how)
-        return beside.run(models[side], work, len(readings[side].prompts), remote=remote, progress=progress)
+        count, what = len(readings[side].prompts), f"comparison, {_SIDES[side]} model"
+        return beside.run(models[side], work, count, remote=remote, progress=progress, what=what)
 
     try:
         one = run(begin, keep=name if shelved else None)
         held = one["logits"] if not shelved else name if there[end] else edif.kept(name)
         two = run(end, other=held)
+    except beside.Stopped as stopped:  # of half a comparison nothing can be said
+        raise beside.MethodStopped(stopped.told, None) from None
     finally:
         if there[begin] is True:
             _forget(name)

@@ -177,10 +177,28 @@ def logit_lens(
     )
     whole = len(layers_of(model, path))
     count = len(asked.numbers("layer", layers, whole)) if layers is not None else -(-whole // stride)
-    found = beside.run(model, work, count * len(ids), remote=remote, progress=progress, what="logit lens")
-    return lens_of(
-        model, ids, followed, positions, found, site=site, stride=stride, tuned=bool(tuned), layer_count=whole
+    how = {"site": site, "stride": stride, "tuned": bool(tuned), "layer_count": whole}
+    return beside.result(
+        model,
+        work,
+        count * len(ids),
+        lambda found: lens_of(model, ids[: len(found["prompts"])], followed, positions, found, **how),
+        _known,
+        remote=remote,
+        progress=progress,
+        what="logit lens",
     )
+
+
+def _known(told: beside.Telling) -> dict[str, Any] | None:
+    """The prompts that have been told of by now, in their order; None without any."""
+    parts: list[dict[str, torch.Tensor]] = []
+    while (part := told.bases.get(len(parts))) is not None:
+        parts.append(part)
+    if not parts:
+        return None
+    layers = parts[0]["layers"].tolist()
+    return {"layers": layers, "prompts": [{n: v for n, v in one.items() if n != "layers"} for one in parts]}
 
 
 def lens_of(

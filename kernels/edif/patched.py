@@ -53,9 +53,12 @@ def patched_lens(
         lens.read, prompts=[run.ids], site="residual", layers=None, stride=1, positions=None,
         targets=list(facts["answer"]), top=top, tuned=None, path=None, change=change,
     )  # fmt: skip
-    found = beside.run(model, work, count, what="patched lens", **how)
     part = site if head is None else f"{site} {head}"
     taken = "" if source in (None, target) else f" with that of layer {layer}, position {position}"
     where = f"{part} of layer {target[0]}, position {target[1]}, patched{taken} ({direction})"
     said = {"site": "residual", "stride": 1, "tuned": False, "layer_count": count, "patched": where}
-    return lens_of(model, [run.ids], list(facts["answer"]), None, found, **said)
+    targets = list(facts["answer"])
+    return beside.result(
+        model, work, count, lambda found: lens_of(model, [run.ids], targets, None, found, **said),
+        what="patched lens", **how,
+    )  # fmt: skip

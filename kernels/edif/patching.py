@@ -14,6 +14,7 @@ from edif import asked, beside, outputs, shown_results
 from edif.alignment import Alignment
 from edif.engine import patches
 from edif.engine.decoder import SITES
+from edif.engine.metrics import METRICS
 from edif.engine.sweeps import BATCH_BYTES
 from edif.intervals import bootstrap
 from edif.logit_lens import LogitLens
@@ -206,13 +207,13 @@ def activation_patching(
         metric=metric,
         limits={"layers": path, "batch_tokens": batch_tokens, "batch_bytes": batch_bytes},
     )
-    found = beside.run(
+    return beside.result(
         model,
         work,
         sum(map(len, plan.cells)),
+        lambda found: ActivationPatching(*plan.arrays(model, found, metric)),
+        functools.partial(plan.known, metrics=len(METRICS) + (metric is not None)),
         remote=remote,
         progress=progress,
         what="activation patching",
-        draw=lambda told: ActivationPatching(*plan.so_far(model, told, metric)).as_json(),
     )
-    return ActivationPatching(*plan.arrays(model, found, metric))

@@ -10,6 +10,7 @@ from edif import asked, beside
 from edif.alignment import Alignment
 from edif.engine import paths
 from edif.engine.decoder import HEADED, READABLE, layers_of
+from edif.engine.metrics import METRICS
 from edif.engine.patches import Pair
 from edif.engine.paths import SENDERS, THROUGH, order
 from edif.engine.sweeps import BATCH_BYTES, Cell
@@ -85,11 +86,18 @@ def path_patching(
         through=through,
         limits={"layers": path, "batch_tokens": batch_tokens, "batch_bytes": batch_bytes},
     )
-    count = 2 * sum(map(len, plan.cells))
-    found = beside.run(model, work, count, remote=remote, progress=progress, what="path patching")
     said: dict[str, Any] = {"path": f"to {targets.words()}" + (f", through {through}" if through != "nothing" else "")}
     said |= {"receivers": targets.as_json(), "through": through}
-    return PathPatching(*plan.arrays(model, found, None, **said))
+    return beside.result(
+        model,
+        work,
+        2 * sum(map(len, plan.cells)),
+        lambda found: PathPatching(*plan.arrays(model, found, None, **said)),
+        functools.partial(plan.known, metrics=len(METRICS), sweeps=2),
+        remote=remote,
+        progress=progress,
+        what="path patching",
+    )
 
 
 class _Receivers:

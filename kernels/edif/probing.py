@@ -191,8 +191,15 @@ def probe(
     asked.check_cells(plan.count(), chosen)
     limits = {"layers": path, "batch_tokens": batch_tokens, "batch_bytes": batch_bytes}
     work = functools.partial(engine.probe, prompts=ids, asked=plan, limits=limits)
-    found = beside.run(model, work, len(chosen) + plan.count(), remote=remote, progress=progress)
-    return _result(model, ids, plan, [str(name) for name in classes], found)
+    return beside.result(
+        model,
+        work,
+        len(chosen) + plan.count(),
+        lambda found: _result(model, ids, plan, [str(name) for name in classes], found),
+        remote=remote,
+        progress=progress,
+        what="probe",
+    )
 
 
 def _places(ids: list[list[int]], positions: Sequence[int] | str) -> list[int]:

@@ -59,10 +59,10 @@ def test_a_line_is_updated_in_place_and_folds(outputs: Outputs) -> None:
 
 def test_what_is_known_is_drawn_while_it_runs_and_not_kept(outputs: Outputs) -> None:
     with beside.Telling(2, progress=True, draw=lambda told: {"known": int(told.known.sum())}) as told:
-        told.cells_done([1], torch.ones(1, 1), base={0: {"changed": [0.5]}})
+        told.cells_done([1], torch.ones(1, 1), base={0: {"changed": torch.tensor(0.5)}})
     assert outputs.shown[0]["result"] == {"known": 1}
     assert outputs.shown[-1]["result"] is None
-    assert told.bases == {0: {"changed": [0.5]}}
+    assert told.bases[0]["changed"] == 0.5
     np.testing.assert_array_equal(told.values(0, 2), [[np.nan], [1.0]])
 
 
@@ -87,7 +87,7 @@ def test_cancel_comes_back_by_the_handle_and_keeps_what_is_known(outputs: Output
     with pytest.raises(beside.Stopped, match="1 of 2 cells") as stopped:
         run()
     assert ended == ["known True", "closed", "cancelled", "known False", "closed"]
-    assert stopped.value.values(0, 1).tolist() == [[1.0]]
+    assert stopped.value.told.values(0, 1).tolist() == [[1.0]]
     assert outputs.shown[-1]["state"] == "CANCELLED"
 
 

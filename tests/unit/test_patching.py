@@ -223,6 +223,31 @@ class TestOfOneFamily:
         with pytest.raises(ValueError, match=said):
             _patched(model, **change)
 
+    def test_a_metric_that_is_not_finite_is_said_where_it_is_drawn(self, model: TransformersModel) -> None:
+        said_of = []
+        for text in (CLEAN, CORRUPT):
+            with model.trace(text):
+                logits = model.output.logits[0, -1, 7].save()
+            said_of.append(float(logits))
+        middle, sign = sum(said_of) / 2, np.sign(said_of[0] - said_of[1])
+
+        def broken(logits: torch.Tensor) -> torch.Tensor:  # a number in the clean run, and none in the corrupt one
+            return torch.sqrt(sign * (logits[:, 7] - middle))
+
+        found = _patched(model, metric=broken, layers=[2, 3])
+        said = "broken is not finite in 1 of 2 baselines and"
+        assert said in " ".join(found.provenance["notes"])
+        assert "left empty" in found.as_json()["foot"]
+        assert said in found._repr_mimebundle_()["text/plain"]
+        assert np.isfinite(found.effect()).all()
+        assert np.isnan(found.effect(metric="broken")).any()
+
+    def test_a_metric_of_another_shape_is_one_sentence(self, model: TransformersModel) -> None:
+        with pytest.raises(
+            ValueError, match=r"The metric gave shape \(1, 421\) for logits of 1 rows: one value for each"
+        ):
+            _patched(model, metric=_unreduced)
+
     def test_what_is_not_in_the_result_is_said_with_what_is(self, model: TransformersModel) -> None:
         found = _patched(model, layers=[3], positions=[LAST])
         for asked, said in (
@@ -236,6 +261,10 @@ class TestOfOneFamily:
 
 def _own(logits: torch.Tensor) -> torch.Tensor:
     return logits[:, :7].amax(-1)
+
+
+def _unreduced(logits: torch.Tensor) -> torch.Tensor:
+    return logits
 
 
 @given(st.lists(st.integers(0, 5), min_size=1), st.lists(st.integers(0, 5), min_size=1))
