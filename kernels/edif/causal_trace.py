@@ -202,16 +202,9 @@ def causal_trace(
     asked.check_cells(sum(len(fact.ids) for fact in facts) * len(chosen) * len(places), places)
     centres = [_cells(len(fact.ids), chosen, places, window, count) for fact in facts]
     cells = [[cell for _, cell in some] for some in centres]
-    work = functools.partial(
-        patches.causal_trace,
-        facts_asked=facts,
-        cells=cells,
-        noise=noise,
-        level=level,
-        samples=samples,
-        seed=seed,
-        limits={"layers": path, "batch_tokens": batch_tokens, "batch_bytes": batch_bytes},
-    )
+    limits = {"layers": path, "batch_tokens": batch_tokens, "batch_bytes": batch_bytes}
+    noises: dict[str, Any] = {"noise": noise, "level": level, "samples": samples, "seed": seed}
+    work = functools.partial(patches.causal_trace, facts_asked=facts, cells=cells, limits=limits, **noises)
     how = {"window": window, "noise": noise, "samples": samples, "seed": seed}
     return beside.result(
         model,

@@ -164,8 +164,7 @@ def steer(
     plan = engine.Steering(
         site, chosen, strengths, unit == "norm", ablations, controls, seed, positions, _TOP, tokens
     )  # fmt: skip
-    cells = plan.count() * len(ids)
-    asked.check_cells(cells, chosen)
+    asked.check_cells(plan.count() * len(ids), chosen)
     limits = {"layers": path, "batch_tokens": batch_tokens, "batch_bytes": batch_bytes}
     given = _given(model, direction, chosen, path)
     work = functools.partial(
@@ -175,7 +174,7 @@ def steer(
     return beside.result(
         model,
         work,
-        cells * (1 + bool(tokens)),
+        plan.count() * len(ids) * (1 + bool(tokens)),
         lambda found: _result(model, ids, plan, answers, names, found),
         functools.partial(_known, plan=plan, prompts=len(ids), metrics=len(names)),
         remote=remote,
