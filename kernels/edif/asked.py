@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from edif.engine.decoder import layers_of
+from edif.engine.decoder import Paths, layers_of
 from edif.result import token_texts
 
 #: More cells than this would be hours of work, and a map that nobody can look at.
@@ -87,7 +87,7 @@ def answers(tokenizer: Any, answer: Any, count: int) -> list[tuple[int, int]]:
     return [(single_token(tokenizer, right), single_token(tokenizer, wrong)) for right, wrong in given]
 
 
-def layers(model: Any, asked: Sequence[int] | None, path: str | None) -> list[int]:
+def layers(model: Any, asked: Sequence[int] | None, path: Paths) -> list[int]:
     """The layers that are asked for, in order; all of them by default.
 
     Raises:

@@ -12,7 +12,7 @@ import xarray as xr
 from edif import asked, beside
 from edif.alignment import Alignment
 from edif.engine import gradients
-from edif.engine.decoder import READABLE, SITES
+from edif.engine.decoder import READABLE, SITES, Paths
 from edif.engine.patches import Pair
 from edif.pairs import Prompts, prompt_pairs
 from edif.patching import ActivationPatching, activation_patching
@@ -121,7 +121,7 @@ def attribution_patching(
     sites: str | Sequence[str] = "head",
     layers: Sequence[int] | None = None,
     alignment: Any = None,
-    path: str | None = None,
+    path: Paths = None,
     remote: bool | str | None = None,
     progress: bool = True,
 ) -> AttributionPatching:

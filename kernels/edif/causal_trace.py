@@ -12,7 +12,7 @@ import xarray as xr
 
 from edif import asked, beside, outputs
 from edif.engine import patches
-from edif.engine.decoder import layers_of
+from edif.engine.decoder import Paths, layers_of
 from edif.engine.patches import KINDS, Fact
 from edif.engine.sweeps import BATCH_BYTES, Cell
 from edif.intervals import bootstrap
@@ -162,7 +162,7 @@ def causal_trace(
     samples: int = 10,
     seed: int = 0,
     layers: Sequence[int] | None = None,
-    path: str | None = None,
+    path: Paths = None,
     batch_tokens: int | None = None,
     batch_bytes: int = BATCH_BYTES,
     remote: bool | str | None = None,
@@ -186,7 +186,8 @@ def causal_trace(
         level: the standard deviation itself, instead.
         samples: of noise, for each prompt.
         layers: which; all by default.
-        path, batch_tokens, batch_bytes, remote: as in :func:`edif.sweep`.
+        path: as in :func:`edif.logit_lens`.
+        batch_tokens, batch_bytes, remote: as in :func:`edif.sweep`.
 
     Raises:
         ValueError: a subject that is not in its prompt, or a corrupt prompt of another length.

@@ -13,7 +13,7 @@ import xarray as xr
 
 from edif import asked, beside, outputs
 from edif.engine import lens
-from edif.engine.decoder import HEADED, SITES, layers_of
+from edif.engine.decoder import HEADED, SITES, Paths, layers_of
 from edif.result import Result, prompts_known, provenance, token_axes, token_texts
 
 _READABLE = tuple(site for site in SITES if site not in HEADED)
@@ -134,7 +134,7 @@ def logit_lens(
     targets: Sequence[int | str] = (),
     top: int = 10,
     tuned: Mapping[int, tuple[torch.Tensor, torch.Tensor]] | None = None,
-    path: str | None = None,
+    path: Paths = None,
     remote: bool | str | None = None,
     progress: bool = True,
 ) -> LogitLens:
@@ -152,7 +152,8 @@ def logit_lens(
         targets: tokens to follow through the layers, as ids or as texts of one token each.
         top: how many of the most probable tokens to keep.
         tuned: a tuned lens: by layer, matrix and offset, so that ``h + h @ matrix.T + offset`` is unembedded.
-        path: of the list of layers, where it is at an unusual place.
+        path: of the list of layers, where it is at an unusual place; or of several parts by name, such as
+            ``{"layers": "backbone.blocks", "attention": "mixer"}`` (see :data:`edif.engine.decoder.PLACES`).
         remote: where it runs, as in ``model.trace``.
 
     Raises:

@@ -13,7 +13,7 @@ import xarray as xr
 from edif import asked, beside, outputs, shown_results
 from edif.alignment import Alignment
 from edif.engine import patches
-from edif.engine.decoder import SITES
+from edif.engine.decoder import SITES, Paths
 from edif.engine.metrics import METRICS
 from edif.engine.sweeps import BATCH_BYTES
 from edif.intervals import bootstrap
@@ -157,7 +157,7 @@ def activation_patching(
     direction: str = "denoise",
     metric: Callable[[torch.Tensor], torch.Tensor] | None = None,
     alignment: Alignment | Sequence[Alignment] | None = None,
-    path: str | None = None,
+    path: Paths = None,
     batch_tokens: int | None = None,
     batch_bytes: int = BATCH_BYTES,
     remote: bool | str | None = None,
@@ -183,7 +183,8 @@ def activation_patching(
             clean run: what is necessary), or ``both``.  The two are not symmetric.
         metric: one of your own beside the others: of logits (rows, vocabulary), a value for each row.
         alignment: which positions correspond, where the default is not what you mean.
-        path, batch_tokens, batch_bytes, remote: as in :func:`edif.sweep`.
+        path: as in :func:`edif.logit_lens`.
+        batch_tokens, batch_bytes, remote: as in :func:`edif.sweep`.
 
     Raises:
         ValueError: unequal numbers of prompts, an answer that is not one token, prompts with nothing to align, or an

@@ -13,7 +13,7 @@ import torch
 import xarray as xr
 
 from edif import asked, beside, outputs
-from edif.engine.decoder import HEADED, SITES
+from edif.engine.decoder import HEADED, SITES, Paths
 from edif.engine.metrics import METRICS
 from edif.engine.patches import Pair
 from edif.engine.sweeps import Cell
@@ -32,7 +32,7 @@ class Map:
         ways: list[str],
         layers: Sequence[int] | None,
         positions: Sequence[int] | str | None,
-        path: str | None,
+        path: Paths,
         reaches: Callable[[Cell, Pair], bool] = lambda cell, run: True,
     ) -> None:
         self._reaches = reaches

@@ -13,7 +13,7 @@ import xarray as xr
 
 from edif import asked, beside, outputs
 from edif.engine import directions as engine
-from edif.engine.decoder import HEADED, SITES, layers_of
+from edif.engine.decoder import HEADED, SITES, Paths, layers_of
 from edif.engine.directions import ABLATIONS
 from edif.engine.metrics import METRICS, UNANSWERED
 from edif.engine.sweeps import BATCH_BYTES
@@ -121,7 +121,7 @@ def steer(
     seed: int = 0,
     tokens: int = 0,
     metric: Callable[[torch.Tensor], torch.Tensor] | None = None,
-    path: str | None = None,
+    path: Paths = None,
     batch_tokens: int | None = None,
     batch_bytes: int = BATCH_BYTES,
     remote: bool | str | None = None,
@@ -148,7 +148,8 @@ def steer(
         controls: how many random directions of the same length are tried beside.
         tokens: how many tokens to write at each strength, greedily.
         metric: one of your own beside the others: of logits (rows, vocabulary), a value for each row.
-        path, batch_tokens, batch_bytes, remote: as in :func:`edif.sweep`.
+        path: as in :func:`edif.logit_lens`.
+        batch_tokens, batch_bytes, remote: as in :func:`edif.sweep`.
 
     Raises:
         ValueError: an empty prompt, a direction of another width, or an answer that is not one token.
@@ -210,7 +211,7 @@ def _known(told: beside.Telling, plan: engine.Steering, prompts: int, metrics: i
     return found
 
 
-def _given(model: Any, direction: Any, layers: list[int], path: str | None) -> Any:
+def _given(model: Any, direction: Any, layers: list[int], path: Paths) -> Any:
     """What the engine takes as directions: vectors by layer, or prompts with and without."""
     if isinstance(direction, Sequence) and len(direction) and isinstance(direction[0], tuple):
         having, lacking = (asked.prompt_ids(model, [pair[side] for pair in direction]) for side in (0, 1))

@@ -179,7 +179,7 @@ class TestOfOneFamily:
             ({"cells": [(4, 0)]}, "There is no layer 4: the model has layers 0 to 3"),
             ({"cells": [(0, 6)]}, "outside the prompt, which has positions 0 to 5"),
             ({"prompt": []}, "not empty"),
-            ({"layers": "model.blocks"}, "No list of layers at model.blocks"),
+            ({"layers": "model.blocks"}, "keeps its list of layers not at model.blocks"),
             ({"measure": lambda model, batch: torch.zeros(7)}, r"one value \(or array\) for each row: 1 rows"),
         ],
     )

@@ -21,7 +21,7 @@ import nnsight
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from edif.engine.decoder import layers_of
+from edif.engine.decoder import Paths, layers_of
 
 #: Tokens of a forward pass beyond which a batch is not faster any more, by trial on a CPU; on a GPU by estimate.
 CPU_TOKENS, GPU_TOKENS = 512, 16_384
@@ -103,7 +103,7 @@ class Plan:
         measure: Callable[[Any, Batch], Any],
         prepare: Callable[[Any], Any] | None,
         base: Callable[[Any], None] | None,
-        layers: str | None,
+        layers: Paths,
         logits_to_keep: int,
         batch_tokens: int | None,
         batch_bytes: int,
