@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from edif import asked, beside
-from edif.alignment import Alignment
+from edif.alignment import Alignment, of_pair
 from edif.engine import gradients
 from edif.engine.decoder import READABLE, SITES, Paths
 from edif.engine.patches import Pair
@@ -55,6 +55,10 @@ class AttributionPatching(Result):
         """What was estimated."""
         return [site for site in SITES if site in self.data]
 
+    def alignment(self, pair: int = 0) -> Alignment:
+        """Which positions of a pair's prompts correspond, as in :meth:`edif.ActivationPatching.alignment`."""
+        return of_pair(self.provenance["pairs"][pair])
+
     def top(self, count: int = 10, pair: int = 0) -> list[tuple[str, int, int, int | None, float]]:
         """The cells with the largest estimates of either sign: site, layer, position, head and estimate."""
         cells: list[tuple[str, int, int, int | None, float]] = []
@@ -85,7 +89,7 @@ class AttributionPatching(Result):
                 sites=site,
                 layers=sorted({cell[1] for cell in some}),
                 positions=sorted({cell[2] for cell in some}),
-                alignment=Alignment((one, other) for one, other in facts["aligned"]),
+                alignment=of_pair(facts),
                 **how,
             )
             effect = exact.effect(site)[0]

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edif import beside
-from edif.alignment import Alignment
+from edif.alignment import of_pair
 from edif.engine import lens
 from edif.engine.decoder import HEADED, layers_of
 from edif.engine.lens import Change
@@ -39,8 +39,7 @@ def patched_lens(
     Raises:
         ValueError: a position without a counterpart, a site that is none of one place, a missing head.
     """
-    alignment = Alignment(tuple((one, other) for one, other in facts["aligned"]))
-    pair = Prompts(facts["clean_ids"], facts["corrupt_ids"], tuple(facts["answer"]), alignment)
+    pair = Prompts(facts["clean_ids"], facts["corrupt_ids"], tuple(facts["answer"]), of_pair(facts))
     run = pair.run(direction)
     layer, position = source or target
     if position not in run.positions:

@@ -11,7 +11,7 @@ import torch
 import xarray as xr
 
 from edif import asked, beside, outputs, shown_results
-from edif.alignment import Alignment
+from edif.alignment import Alignment, of_pair
 from edif.engine import patches
 from edif.engine.decoder import SITES, Paths
 from edif.engine.metrics import METRICS
@@ -74,6 +74,13 @@ class ActivationPatching(Result):
         clean, corrupt = self.data["clean"], self.data["corrupt"]
         largest = np.maximum(np.maximum(abs(clean), abs(corrupt)), 1.0)
         return (clean - corrupt).where(abs(clean - corrupt) > _TINY * largest)
+
+    def alignment(self, pair: int = 0) -> Alignment:
+        """Which positions of a pair's prompts correspond, to be looked at, and changed for another run.
+
+        Its ``edited(add=[(clean position, corrupt position)], drop=…)`` is what ``alignment=`` of the method takes.
+        """
+        return of_pair(self.provenance["pairs"][pair])
 
     @property
     def sites(self) -> list[str]:

@@ -123,8 +123,14 @@ class TestOfAnUnknownFamily:
     """One whose parts have names that nobody knows: each is named by the user."""
 
     NAMED: ClassVar[dict[str, str]] = {
-        "layers": "model.layers", "embedding": "model.embed_tokens", "norm": "model.norm", "head": "lm_head",
-        "attention": "self_attn", "mlp": "mlp", "mlp_norm": "post_attention_layernorm", "projection": "o_proj",
+        "layers": "model.layers",
+        "embedding": "model.embed_tokens",
+        "norm": "model.norm",
+        "head": "lm_head",
+        "attention": "self_attn",
+        "mlp": "mlp",
+        "mlp_norm": "post_attention_layernorm",
+        "projection": "o_proj",
         **{part: f"{part}_proj" for part in "qkv"},
     }
 
