@@ -192,13 +192,13 @@ def causal_trace(
     Raises:
         ValueError: a subject that is not in its prompt, or a corrupt prompt of another length.
     """
-    tokenizer = model.tokenizer
-    facts = _facts(tokenizer, prompt, subject, answer, corrupt)
-    asked.check_context(model, [fact.ids for fact in facts])
+    facts = _facts(model, prompt, subject, answer, corrupt)
     chosen = [kinds] if isinstance(kinds, str) else list(kinds)
     asked.one_of("kind", chosen, KINDS)
     if window < 1 or samples < 1:
         raise ValueError("window and samples must be at least 1.")
+    if not all(np.isfinite(size) and size >= 0 for size in (noise, level or 0.0)):
+        raise ValueError("noise and level are standard deviations: finite, and not negative.")
     places, count = asked.layers(model, layers, path), len(layers_of(model, path))
     asked.check_cells(sum(len(fact.ids) for fact in facts) * len(chosen) * len(places), places)
     centres = [_cells(len(fact.ids), chosen, places, window, count) for fact in facts]
@@ -301,7 +301,7 @@ def _class(place: int, fact: Fact) -> str:
     return "first after" if place == end else "further"
 
 
-def _facts(tokenizer: Any, prompt: Any, subject: Any, answer: Any, corrupt: Any) -> list[Fact]:
+def _facts(model: Any, prompt: Any, subject: Any, answer: Any, corrupt: Any) -> list[Fact]:
     prompts, subjects = ([texts] if isinstance(texts, str) else list(texts) for texts in (prompt, subject))
     count = len(prompts)
     several = isinstance(answer, Sequence) and not isinstance(answer, str)
@@ -309,9 +309,9 @@ def _facts(tokenizer: Any, prompt: Any, subject: Any, answer: Any, corrupt: Any)
     replaced = [None] * count if corrupt is None else [corrupt] if isinstance(corrupt, str) else list(corrupt)
     if not count or {len(subjects), len(answers), len(replaced)} != {count}:
         raise ValueError(f"{count} prompts need as many subjects (and answers, and corrupt prompts, where given).")
-    facts = []
-    for text, named, right, other in zip(prompts, subjects, answers, replaced, strict=True):
-        ids = list(map(int, tokenizer(text).input_ids))
+    facts, tokenizer = [], model.tokenizer
+    rows = asked.prompt_ids(model, prompts)
+    for ids, named, right, other in zip(rows, subjects, answers, replaced, strict=True):
         span = subject_span(tokenizer, ids, named)
         bad = None if other is None else list(map(int, tokenizer(other).input_ids))
         if bad is not None and len(bad) != len(ids):
@@ -333,12 +333,12 @@ def subject_span(tokenizer: Any, ids: list[int], subject: str) -> tuple[int, int
     start = text.find(subject) if subject else -1
     if start < 0:
         raise ValueError(f"The subject {subject!r} is not in the prompt {text!r}.")
-    ends = [len(tokenizer.decode(ids[: place + 1])) for place in range(len(ids))]
     # a token belongs to the subject when it writes a character of it
-    begins = [0, *ends[:-1]]
-    inside = [
-        n
-        for n, (begin, end) in enumerate(zip(begins, ends, strict=True))
-        if begin < start + len(subject) and end > start
-    ]
+    inside, written = [], 0
+    for place in range(len(ids)):
+        written = len(tokenizer.decode(ids[: place + 1]))
+        if written > start:
+            inside.append(place)
+        if written >= start + len(subject):
+            break
     return inside[0], inside[-1] + 1

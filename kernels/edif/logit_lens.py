@@ -16,6 +16,8 @@ from edif.engine import lens
 from edif.engine.decoder import HEADED, SITES, Paths, layers_of
 from edif.result import Result, prompts_known, provenance, token_axes, token_texts
 
+#: More cells than this (with ten tokens each about 200 MB) do not come back.
+MOST_CELLS = 2_000_000
 _READABLE = tuple(site for site in SITES if site not in HEADED)
 
 
@@ -177,7 +179,9 @@ def logit_lens(
         path=path,
     )
     whole = len(layers_of(model, path))
-    count = len(asked.numbers("layer", layers, whole)) if layers is not None else -(-whole // stride)
+    chosen = outputs.every(whole, stride) if layers is None else asked.numbers("layer", layers, whole)
+    count, places = len(chosen), [len(asked.numbers("position", positions, len(row))) for row in ids]
+    asked.check_cells(count * sum(places), chosen, MOST_CELLS)
     how = {"site": site, "stride": stride, "tuned": bool(tuned), "layer_count": whole}
     return beside.result(
         model,

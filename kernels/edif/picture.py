@@ -179,7 +179,7 @@ def _trace_average(drawn: dict[str, Any]) -> Picture:
     columns, facts = tuple(held["classes"]), max(held["facts"])
     middle, low, high = ([number(value) for value in held[name]] for name in ("mean", "low", "high"))
     chosen = [at for at, name in enumerate(columns) if name in ("last subject", "last")]
-    charts = [_by_layer(drawn, at, f"{columns[at]} token, 95 % interval", middle, low, high) for at in chosen]
+    charts = [_by_layer(drawn, at, f"{columns[at]}, interval", middle, low, high) for at in chosen]
     marked = frozenset(at for at, name in enumerate(columns) if "subject" in name)
     origin = joined([model_words(drawn), f"average over {facts} facts, by what a token is to the subject"])
     return _traced(drawn, columns, marked, middle, origin, drawn["foot"], charts)

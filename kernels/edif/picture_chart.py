@@ -14,6 +14,8 @@ from edif.picture_parts import Chart, Line, finite
 WIDE = 330.0
 _LEFT, _RIGHT, _TOP, _PLOT = 58.0, 14.0, 24.0, 150.0
 _KEY = 15.0
+#: Letters of a name that fit above a chart.
+_LETTERS = 42
 
 #: ``text(words, x, y, size=…, colour=…, anchor=…, bold=…)``, as in the document around.
 Write = Callable[..., None]
@@ -41,7 +43,8 @@ class Plot:
     def parts(self) -> list[str]:
         """Elements; words are written by the way."""
         chart, left, right = self._chart, self._x + _LEFT, self._x + WIDE - _RIGHT
-        self._text(chart.name, self._x + 4, self._y + 10, size=12, bold=True)
+        name = chart.name if len(chart.name) <= _LETTERS else chart.name[: _LETTERS - 1] + "…"
+        self._text(name, self._x + 4, self._y + 10, size=12, bold=True)
         made = []
         for tick in self.ticks:
             y = self._height(tick)
@@ -103,8 +106,10 @@ class Plot:
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """Three to six round numbers from ``low`` to ``high``."""
-    span = high - low or 1.0
+    """Two to six round numbers from ``low`` to ``high``."""
+    span = high - low
+    if not span:
+        return [low, low + 1.0]
     power = 10.0 ** math.floor(math.log10(span))
     step = next(power * part for part in (0.1, 0.2, 0.25, 0.5, 1.0, 2.0) if span / (power * part) <= 5)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)

@@ -144,6 +144,8 @@ class TestOfOneFamily:
             ({"groups": ["same"]}, "16 prompts and 1 groups"),
             ({"answers": {"Mary": " Mary"}}, "a token for each of Mary, John"),
             ({"answers": {"Mary": " Mary", "John": " gave a drink"}}, "tokens here"),
+            ({"answers": ANSWERS, "strengths": range(3000), "effects_on": 16}, "cells, and one job computes 100000"),
+            ({"prompts": [*PROMPTS[:-1], [1] * 3000]}, "3000 tokens and this model takes 2048"),
             ({"positions": [40]}, "There is no position 40"),
             ({"positions": "last"}, "There is no choice of positions 'last': choose from all"),
             ({"prompts": [*PROMPTS[:-1], "John"], "positions": "all"}, "needs prompts of equal length"),
