@@ -44,10 +44,10 @@ def of(drawn: dict[str, Any], **chosen: Any) -> Picture:
 
     Args:
         chosen: what is shown where a result holds several: ``prompt`` and ``all_layers`` of a lens; ``pair``,
-            ``direction``, ``metric``, ``site`` and ``position`` of a patching map; ``fact`` of a causal trace, or
-            its ``average`` over facts; ``prompt``, ``layer`` and ``head`` of attention; ``prompt``, ``metric`` and
-            ``layer`` of steering; ``position``, ``towards`` and ``layer`` of a probe; ``prompt`` and ``figure`` of
-            compared models.
+            ``direction``, ``metric``, ``site`` and ``position`` of a patching map, or its ``average`` over pairs;
+            ``fact`` of a causal trace, or its ``average`` over facts; ``prompt``, ``layer`` and ``head`` of attention;
+            ``prompt``, ``metric`` and ``layer`` of steering; ``position``, ``towards`` and ``layer`` of a probe;
+            ``prompt`` and ``figure`` of compared models.
 
     Raises:
         ValueError: there is no such choice.
@@ -112,43 +112,71 @@ def patching(
     metric: str | None = None,
     site: str | None = None,
     position: int = -1,
+    average: bool = False,
 ) -> Picture:
-    """Effects of patching, 0 as in the corrupt run and 1 as in the clean one; of heads, those at one position."""
+    """Effects of patching, 0 as in the corrupt run and 1 as in the clean one; of heads, those at one position.
+
+    With ``average`` the mean over pairs, position by position.
+    """
     held = entry(drawn["pairs"], pair, "pair")
     way, measure = place_of(drawn["directions"], direction), place_of(drawn["metrics"], metric)
     place = drawn["sites"][place_of([one["name"] for one in drawn["sites"]], site)]
     run, parts, layers = held["runs"][way], place["parts"], drawn["layers"]
-    words, count = drawn["vocabulary"]["texts"], len(run["tokens"])
-    headed = place["part"] is not None
-    clean, corrupt = run["clean"][measure], run["corrupt"][measure]
-    chosen = entry(range(count), position, "position")
-
-    def effect(layer: int, column: int) -> float:
-        at, part = (chosen, column) if headed else (column, 0)
-        value = run["values"][place["name"]][((measure * len(layers) + layer) * count + at) * parts + part]
-        return NAN if value is None or not run["defined"][measure] else (value - corrupt) / (clean - corrupt)
-
+    words, headed = drawn["vocabulary"]["texts"], place["part"] is not None
     heads = ["all positions"] if drawn["together"] else [visible(words[token]) for token in run["tokens"]]
+    marked = frozenset() if headed or drawn["together"] or average else frozenset(run["differs"])
+    if average:
+        effects, heads = _mean_effects(drawn, way, place["name"])
+    else:
+        effects = _effects(run, place["name"], measure)
+    shaped = _Shaped(effects, len(layers), len(heads), parts, measure)
+    chosen = entry(range(len(heads)), position, "position")
     columns = tuple(f"{place['part']} {n}" for n in range(parts)) if headed else tuple(heads)
-    values = [[effect(layer, column) for column in range(len(columns))] for layer in range(len(layers))]
-    most = max((abs(value) for row in values for value in row if value == value), default=0.0) or 1.0  # noqa: PLR0124
-    differs = frozenset() if headed or drawn["together"] else frozenset(run["differs"])
-    panel = map_of("", columns, differs, layers, values, lambda value: colours.diverging(value, most))
-    at = f" at {heads[chosen]}" if headed else ""
-    meaning = f"effect on {drawn['metrics'][measure]}, {place['name']}{at}, {drawn['directions'][way]}"
-    texts = [f"{name} “{visible(held[name], blank=' ')}”" for name in ("clean", "corrupt")]
-    baselines = f"{drawn['metrics'][measure]}: clean {signed(clean)}, corrupt {signed(corrupt)}".replace("_", " ")
-    return Picture(
-        drawn["title"],
-        joined([model_words(drawn), bos_words(held["bos"]), *texts]),
-        (panel,),
-        True,
-        colours.DIVERGING,
-        signed(-most),
-        signed(most),
-        meaning.replace("_", " "),
-        joined([drawn.get("approximate", ""), baselines, drawn["foot"]]),
-    )
+    values = [
+        [shaped.at(layer, chosen, part) if headed else shaped.at(layer, part, 0) for part in range(len(columns))]
+        for layer in range(len(layers))
+    ]
+    most = max((abs(value) for row in values for value in finite(row)), default=0.0) or 1.0
+    panel = map_of("", columns, marked, layers, values, lambda value: colours.diverging(value, most))
+    name = drawn["metrics"][measure]
+    meaning = f"effect on {name}, {place['name']}{f' at {heads[chosen]}' if headed else ''}, {drawn['directions'][way]}"
+    clean, corrupt = run["clean"][measure], run["corrupt"][measure]
+    baselines = f"{name}: clean {signed(clean)}, corrupt {signed(corrupt)}".replace("_", " ")
+    texts = [f"{side} “{visible(held[side], blank=' ')}”" for side in ("clean", "corrupt")]
+    about = ["mean over pairs"] if average else [bos_words(held["bos"]), *texts]
+    scale = (colours.DIVERGING, signed(-most), signed(most), meaning.replace("_", " "))
+    foot = joined([drawn.get("approximate", ""), "" if average else baselines, drawn["foot"]])
+    return Picture(drawn["title"], joined([model_words(drawn), *about]), (panel,), True, *scale, foot)
+
+
+class _Shaped:
+    """Effects, flat in (metric, layer, position, part)."""
+
+    def __init__(self, values: list[float], layers: int, positions: int, parts: int, metric: int) -> None:
+        self._values, self._layers, self._positions, self._parts = values, layers, positions, parts
+        self._metric = metric
+
+    def at(self, layer: int, position: int, part: int) -> float:
+        """One effect."""
+        row = (self._metric * self._layers + layer) * self._positions + position
+        return self._values[row * self._parts + part]
+
+
+def _effects(run: dict[str, Any], site: str, metric: int) -> list[float]:
+    """Normalised by one metric's baselines; not-a-number where these hardly differ."""
+    clean, corrupt = run["clean"][metric], run["corrupt"][metric]
+    if not run["defined"][metric]:
+        return [NAN] * len(run["values"][site])
+    return [NAN if value is None else (value - corrupt) / (clean - corrupt) for value in run["values"][site]]
+
+
+def _mean_effects(drawn: dict[str, Any], way: int, site: str) -> tuple[list[float], list[str]]:
+    """Mean effects over pairs, and names of positions, whose tokens differ from pair to pair."""
+    if drawn["mean"] is None:
+        raise ValueError("There is no mean in this drawing (one pair, or too many cells): .mean() computes it.")
+    held = drawn["mean"][way]
+    names = ["all positions"] if drawn["together"] else [str(place) for place in range(held["positions"])]
+    return [number(value) for value in held["mean"][site]], names
 
 
 def trace(drawn: dict[str, Any], *, fact: int = 0, average: bool = False) -> Picture:

@@ -112,6 +112,30 @@ class TestTrace:
             picture.of(alone, average=True)
 
 
+class TestPatching:
+    @pytest.mark.parametrize("how", [{}, {"positions": "together"}])
+    def test_the_average_over_pairs_is_that_of_the_result(self, model: TransformersModel, how: dict[str, Any]) -> None:
+        pairs = [CLEAN, CLEAN.replace("drink", "book")]
+        found = edif.activation_patching(
+            model, pairs, [text.replace("John gave", "Mary gave") for text in pairs], (" Mary", " John"),
+            sites=["mlp", "head"], progress=False, **how,
+        )  # fmt: skip
+        for site, chosen in (("mlp", {}), ("head", {"position": -1, "metric": "kl"})):
+            (panel,) = picture.of(found.as_json(), average=True, site=site, **chosen).panels
+            mean = found.mean(site, metric=chosen.get("metric", "logit_difference"))["mean"].values
+            shown = [
+                [float(cell.figure.replace("−", "-").replace("–", "nan")) for cell in row.cells] for row in panel.rows
+            ]
+            np.testing.assert_allclose(shown[::-1], mean if site == "mlp" else mean[:, -1], rtol=2e-3, atol=6e-4)
+
+    def test_without_a_mean_it_says_so(self, model: TransformersModel) -> None:
+        found = edif.activation_patching(
+            model, CLEAN, CLEAN.replace("John gave", "Mary gave"), (" Mary", " John"), layers=[1], progress=False
+        )
+        with pytest.raises(ValueError, match="no mean in this drawing"):
+            picture.of(found.as_json(), average=True)
+
+
 class TestCharts:
     @pytest.mark.parametrize(
         ("low", "high", "expected"),
