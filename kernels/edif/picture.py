@@ -186,15 +186,17 @@ def trace(drawn: dict[str, Any], *, fact: int = 0, average: bool = False) -> Pic
     """
     if average:
         return _trace_average(drawn)
-    held, answer = entry(drawn["facts"], fact, "fact"), drawn["vocabulary"]["texts"]
-    columns = tuple(visible(answer[token]) for token in held["tokens"])
+    held, words = entry(drawn["facts"], fact, "fact"), drawn["vocabulary"]["texts"]
+    columns = tuple(visible(words[token]) for token in held["tokens"])
     middle, around = ([number(value) for value in held[name]] for name in ("effect", "spread"))
     low, high = ([m + sign * s for m, s in zip(middle, around, strict=True)] for sign in (-1, 1))
     chosen = dict.fromkeys((held["subject"][1] - 1, len(columns) - 1))
     charts = [_by_layer(drawn, at, f"{columns[at]}, ± spread", middle, low, high) for at in chosen]
     replaced = "" if held["corrupt"] is None else f"corrupt “{visible(held['corrupt'], blank=' ')}”"
-    asked = f"“{visible(held['prompt'], blank=' ')}” → {visible(answer[held['answer']])}"
-    known = f"clean {probability(held['clean'])}, subject corrupted {probability(held['corrupted'])}"
+    answer = "–" if held["answer"] is None else visible(words[held["answer"]])  # of an interrupted trace
+    asked = f"“{visible(held['prompt'], blank=' ')}” → {answer}"
+    clean, corrupted = (probability(number(held[name])) for name in ("clean", "corrupted"))
+    known = f"clean {clean}, subject corrupted {corrupted}"
     origin = joined([model_words(drawn), bos_words(held["bos"]), asked, replaced])
     marked = frozenset(range(*held["subject"]))
     return _traced(drawn, columns, marked, middle, origin, joined([known, drawn["foot"]]), charts)
@@ -223,7 +225,7 @@ def _traced(
     charts: list[Chart],
 ) -> Picture:
     layers, count = drawn["layers"], len(columns)
-    low, high = min(0.0, *finite(numbers)), max(0.0, *finite(numbers))
+    low, high = min([0.0, *finite(numbers)]), max([0.0, *finite(numbers)])
     panels = []
     for kind, name in enumerate(drawn["kinds"]):
         start = kind * len(layers) * count

@@ -128,6 +128,18 @@ def test_the_drawing_says_that_it_is_not_complete(model: TransformersModel, monk
     assert stopped.value.partial.as_json()["foot"].startswith("NOT COMPLETE: stopped after")
 
 
+def test_of_an_interrupted_trace_every_fact_has_a_picture(
+    model: TransformersModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, times, _ = METHODS["trace"]
+    _interrupted(monkeypatch, times)
+    with pytest.raises(edif.MethodStopped) as stopped:
+        run(model)
+    pictures = [stopped.value.partial.to_svg(fact=fact) for fact in (0, 1)]
+    assert all("NOT COMPLETE" in made for made in pictures)
+    assert "→ –" in pictures[1]
+
+
 def test_before_anything_is_known_nothing_is_kept(model: TransformersModel, monkeypatch: pytest.MonkeyPatch) -> None:
     _interrupted(monkeypatch, 1)
     with pytest.raises(edif.MethodStopped, match="Nothing of it can be used") as stopped:
