@@ -29,6 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from edif_backend.executors import capabilities, jail, walls
+from edif_backend.executors.executor import _REST_S
 from edif_backend.executors.pool import ExecutorPool, Limits
 from edif_backend.models.catalogue import DEMO_ID, TINY_ID, Catalogue
 from edif_backend.models.snapshots import prepare
@@ -164,6 +165,7 @@ class Bench:
                 await asyncio.sleep(SETTLE_S)
                 taken[name].append(await self.job_ms(pool, user))
         figures = {name: round(statistics.median(values), 1) for name, values in taken.items()}
+        await asyncio.sleep(_REST_S + 0.5)
         figures["own_mb"] = round(max(own_bytes(executor.pid) for executor in self.ahead._kept) / 1e6, 1)
         rates = [(await self.per_s(1), await self.per_s(2)) for _ in range(3)]
         figures["two_to_one"] = round(statistics.median(two / one for one, two in rates), 2)
