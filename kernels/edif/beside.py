@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import json
 import signal
 import threading
@@ -23,7 +24,7 @@ from nnsight.schema.response import ResponseModel, Status
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from edif import job_view
+from edif import job_view, submitted
 from edif.engine.sweeps import Base, Tell, TellByLine
 from edif.errors import EdifError, JobFailed
 from edif.remote import EdifBackend, keep_connections
@@ -37,10 +38,10 @@ _WAITING = (Status.QUEUED, Status.DISPATCHED, Status.PROVISIONING, Status.DEPLOY
 
 
 class Stopped(EdifError):
-    """Interrupted or cancelled; :attr:`told` holds what had been computed by then."""
+    """Interrupted or cancelled; :attr:`told` holds what had been computed by then, :attr:`why` who has ended it."""
 
-    def __init__(self, told: Telling) -> None:
-        self.told = told
+    def __init__(self, told: Telling, why: str = "") -> None:
+        self.told, self.why = told, why
         super().__init__(f"Stopped after {int(told.known.sum())} of {len(told.known)} cells.")
 
 
@@ -79,7 +80,7 @@ def run(
         if isinstance(backend, EdifBackend):
             backend.listener = told.status
             backend.display.enabled = not progress
-            told.cancel = backend.cancel
+            told.cancel, told.cancelled = backend.cancel, functools.partial(_cancelled, backend)
         with model.session(backend=backend):
             found = nnsight.save(work(model, TellByLine()))
         return cast(dict[str, Any], found)
@@ -91,15 +92,16 @@ R = TypeVar("R", bound="Result")
 class MethodStopped(EdifError):
     """A method was interrupted; :attr:`partial` is its result as far as it was known, marked as partial, or None."""
 
-    def __init__(self, told: Telling, partial: Result | None) -> None:
+    def __init__(self, stopped: Stopped, partial: Result | None) -> None:
         self.partial: Any = partial
+        told, why = stopped.told, f" {stopped.why}" if stopped.why else ""
         kept = (
             "Nothing of it can be used"
             if partial is None
             else "What it has is kept: `except edif.MethodStopped as stopped:` and `stopped.partial`, or `import sys; "
             "sys.last_value.partial`"
         )
-        super().__init__(f"Stopped after {int(told.known.sum())} of {len(told.known)} steps. {kept}.")
+        super().__init__(f"Stopped after {int(told.known.sum())} of {len(told.known)} steps.{why} {kept}.")
 
 
 def result(
@@ -136,8 +138,18 @@ def result(
         if partial is not None:
             done = stopped.told.known
             partial.provenance["stopped"] = {"done": int(done.sum()), "of": len(done)}
-        raise MethodStopped(stopped.told, partial) from None
+        raise MethodStopped(stopped, partial) from None
     return make(found)
+
+
+def _cancelled(backend: EdifBackend) -> str:
+    """What is said of the job that was sent if somebody has cancelled it, from wherever; else nothing."""
+    id = backend.sent or backend.job_id
+    try:
+        job = submitted.job(id) if id else None
+    except EdifError:
+        job = None
+    return job.description if job is not None and job.state == "CANCELLED" else ""
 
 
 #: Makes the JSON of what is known of a job, or None while that is nothing.
@@ -173,6 +185,8 @@ class Telling:
         self.batches = 0
         #: Ends the job; one that runs here is interrupted.
         self.cancel: Callable[[], None] = _interrupt
+        #: Why the job was cancelled; empty where it was not.
+        self.cancelled: Callable[[], str] = str
         self._bar: Bar
         if progress and job_view.in_notebook():
             drawn = None if draw is None else lambda: draw(self)
@@ -198,15 +212,20 @@ class Telling:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        why = self._why() if isinstance(error, JobFailed) else ""
         if error is None:
             self._bar.advance(len(self.known), len(self.known))
             self._bar.end(folded=True)
-        elif isinstance(error, KeyboardInterrupt) or (self._bar.cancelled and isinstance(error, JobFailed)):
-            stopped = Stopped(self)
+        elif isinstance(error, KeyboardInterrupt) or why:
+            stopped = Stopped(self, why)
             self._bar.end("CANCELLED", str(stopped))
             raise stopped from None
         else:
             self._bar.end("ERROR", str(error))
+
+    def _why(self) -> str:
+        """Who has cancelled the job that has failed, if somebody has."""
+        return self.cancelled() or ("Cancelled by you." if self._bar.cancelled else "")
 
     def cells_done(self, places: Sequence[int], values: torch.Tensor, base: Base | None = None) -> None:
         """Cells have been measured, in this process."""

@@ -195,7 +195,7 @@ def _both(models: Any, readings: list[engine.Reading], remote: bool | str | None
         held = one["logits"] if not shelved else name if there[end] else edif.kept(name)
         two = run(end, other=held)
     except beside.Stopped as stopped:  # of half a comparison nothing can be said
-        raise beside.MethodStopped(stopped.told, None) from None
+        raise beside.MethodStopped(stopped, None) from None
     finally:
         if there[begin] is True:
             _forget(name)

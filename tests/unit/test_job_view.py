@@ -91,6 +91,21 @@ def test_cancel_comes_back_by_the_handle_and_keeps_what_is_known(outputs: Output
     assert outputs.shown[-1]["state"] == "CANCELLED"
 
 
+def test_a_job_that_somebody_else_has_cancelled_keeps_what_is_known_and_says_who(outputs: Outputs) -> None:
+    def run(why: str) -> None:
+        with beside.Telling(2, progress=True) as told:
+            told.cancelled = lambda: why
+            told.cells_done([0], torch.ones(1, 1))
+            raise TraceFailed("It has ended.")
+
+    with pytest.raises(beside.Stopped) as stopped:
+        run("Cancelled by the operator; ask them.")
+    said = str(beside.MethodStopped(stopped.value, None))
+    assert said.startswith("Stopped after 1 of 2 steps. Cancelled by the operator; ask them. Nothing of it can be used")
+    with pytest.raises(TraceFailed):  # another end is a failure
+        run("")
+
+
 def test_a_failure_takes_the_place_of_the_line(outputs: Outputs) -> None:
     def run() -> None:
         with beside.Telling(2, progress=True):
