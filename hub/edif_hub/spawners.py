@@ -97,6 +97,7 @@ def apply_profile(settings: ServerSettings, spawner: Spawner, chosen: dict[str, 
         known = ", ".join(settings.profiles)
         raise SpawnException(f"There is no server size “{name}”; there are: {known}.", reason="profile")
     profile = settings.profiles[name]
+    spawner.user_options = {"profile": name}  # whatever else was asked for: batchspawner would write it into the job
     if settings.spawner in KEEPS_LIMITS:
         spawner.mem_limit = profile.memory_bytes
         spawner.cpu_limit = profile.cpus
