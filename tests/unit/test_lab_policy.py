@@ -29,7 +29,7 @@ def test_a_script_in_a_page_is_known_by_its_digest_alone() -> None:
     rules = _rules(policy([one, two]))
     assert rules["script-src"] == f"'self' 'unsafe-eval' {_digest(one)} {_digest(two)}"
     assert "unsafe-inline" not in rules["script-src"]
-    assert rules["frame-ancestors"] == rules["object-src"] == rules["base-uri"] == "'none'"
+    assert rules["frame-ancestors"] == rules["base-uri"] == "'none'"
     assert not [rule for rule in rules.values() if "http" in rule or "*" in rule]
 
 

@@ -29,7 +29,7 @@ def policy(scripts: Iterable[str]) -> str:
         "font-src": "'self' data:",
         "connect-src": "'self' data:",
         "frame-src": "'self' blob:",
-        "object-src": "'none'",
+        "object-src": "'self' blob:",  # a browser shows a PDF as an object
         "base-uri": "'none'",
         "form-action": "'self'",
     }
