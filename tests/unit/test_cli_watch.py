@@ -16,7 +16,12 @@ def test_the_supervisor_wakes_often_and_asks_no_less(monkeypatch: pytest.MonkeyP
     watch.main()
     [options] = started
     asked: list[float] = []
-    monkeypatch.setattr(poller.Poller, "_poll_fds", lambda _, timeout: asked.append(timeout) or [])
+
+    def poll_fds(_: object, timeout: float) -> list[int]:
+        asked.append(timeout)
+        return []
+
+    monkeypatch.setattr(poller.Poller, "_poll_fds", poll_fds)
     assert options.poller.poll(1) == ([], [])
     assert options.poller.poll(0.01) == ([], [])
     assert asked == [0.1, 0.01]
