@@ -19,7 +19,7 @@ from tests.hub_alone import HubAlone, hub_alone, until
 #: Long enough for a loaded machine to start a kernel in, short enough to be waited for.
 IDLE_S = 25
 #: Where a server in rescue writes.
-MEMORY = Path("/dev/shm")
+MEMORY = Path("/dev/shm")  # noqa: S108 (looked at, not written to)
 #: The home of a user whose name begins with "full" is a file system of 4 MiB with nothing left.
 START = (
     'case "$USER" in full*) exec bwrap --die-with-parent --dev-bind / / --size 4194304 --tmpfs "$HOME" '
