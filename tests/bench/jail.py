@@ -30,7 +30,7 @@ from rich.table import Table
 
 from edif_backend.executors import capabilities, jail, walls
 from edif_backend.executors.executor import _REST_S
-from edif_backend.executors.pool import ExecutorPool, Limits
+from edif_backend.executors.pool import ExecutorPool, Limits, Work
 from edif_backend.models.catalogue import DEMO_ID, TINY_ID, Catalogue
 from edif_backend.models.snapshots import prepare
 from edif_backend.settings import BackendSettings
@@ -122,15 +122,15 @@ class Bench:
         """One job, until its result is here."""
         began = time.perf_counter()
         await pool.run(
-            user=user,
-            compress=True,
-            env={},
-            payload=self.payload,
-            sink=Nowhere(),
-            keeper=Nowhere(),  # no job of a benchmark keeps anything
-            time_limit_s=60,
-            started=lambda: None,
-            said=lambda _: None,
+            Work(
+                user=user,
+                compress=True,
+                env={},
+                payload=self.payload,
+                sink=Nowhere(),
+                keeper=Nowhere(),  # no job of a benchmark keeps anything
+                time_limit_s=60,
+            )
         )
         taken = (time.perf_counter() - began) * 1000
         await pool.judged()

@@ -19,7 +19,7 @@ import structlog
 from edif_backend import logs
 from edif_backend.errors import FabricError
 from edif_backend.executors import jail
-from edif_backend.executors.pool import ExecutorPool, Limits
+from edif_backend.executors.pool import ExecutorPool, Limits, Work
 from edif_backend.jobs import open_jobs
 from edif_backend.models.catalogue import ModelEntry
 from edif_backend.models.devices import Shares
@@ -140,15 +140,17 @@ class Replica:
             payload = await asyncio.to_thread(self._objects.read, call.payload)
             async with WriteBehind(lambda: self._objects.writer(name)) as sink:
                 done = await self._pool.run(
-                    user=call.user,
-                    compress=call.compress,
-                    env=call.env,
-                    payload=payload,
-                    sink=sink,
-                    time_limit_s=call.time_limit_s,
-                    keeper=UsersShelf(call, self._entry.id, self._jobs, self._objects),
-                    started=lambda: self._started(call),
-                    said=lambda line: self._note(self._jobs.log, call.job, call.attempt, line),
+                    Work(
+                        user=call.user,
+                        compress=call.compress,
+                        env=call.env,
+                        payload=payload,
+                        sink=sink,
+                        time_limit_s=call.time_limit_s,
+                        keeper=UsersShelf(call, self._entry.id, self._jobs, self._objects),
+                        started=lambda: self._started(call),
+                        said=lambda line: self._note(self._jobs.log, call.job, call.attempt, line),
+                    )
                 )
         except FabricError as error:
             return Outcome(error.code, str(error), requeue=error.requeued)
