@@ -47,6 +47,32 @@ def test_a_stock_client_loads_what_was_saved(name: str, compress: bool) -> None:
     torch.testing.assert_close(back, SAVES[name], rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("compress", [False, True])
+def test_a_slice_goes_without_the_tensor_that_it_is_a_part_of(compress: bool) -> None:
+    whole = torch.randn(200, 5000, requires_grad=True)
+    saved = {"last": whole[-1], "deep": [{"corner": whole[:10, :7]}], "column": whole.detach()[:, 3]}
+    pieces = packed(saved, compress)
+    assert sum(map(len, pieces)) < 40_000
+    back = loaded(pieces, compress)
+    torch.testing.assert_close(back, {name: saved[name] for name in back}, rtol=0, atol=0)
+    assert back["last"].requires_grad
+    assert not back["column"].requires_grad
+
+
+def test_slices_that_make_up_a_tensor_or_overlap_take_no_more_than_half_of_it_again() -> None:
+    whole = torch.randn(100, 1000)
+    for views in ([*whole], [whole[n : n + 50] for n in range(50)], [whole, whole[:50]], [whole, whole.T, whole[0]]):
+        pieces = packed({"views": views}, compress=False)
+        assert sum(map(len, pieces)) < 1.6 * whole.nbytes
+        torch.testing.assert_close(loaded(pieces, compress=False)["views"], views, rtol=0, atol=0)
+
+
+def test_one_slice_under_two_names_is_one_value() -> None:
+    part = torch.arange(100.0)[:10]
+    back = loaded(packed({"a": part, "b": [part]}, compress=False), compress=False)
+    assert back["a"] is back["b"][0]
+
+
 def test_a_frame_says_its_size() -> None:
     for saved in SAVES.values():
         plain = sum(map(len, packed(saved, compress=False)))

@@ -16,6 +16,7 @@ import torch
 import zstandard
 
 from edif_backend.executors.frames import PIECE_BYTES
+from edif_backend.executors.slices import Slices
 
 #: Up to this size the first writing is kept, and there is no second.
 _KEPT_BYTES = 4 << 20
@@ -45,7 +46,7 @@ def pack(saved: dict[str, Any], compress: bool, send: Send) -> int:
     pieces = Pieces(send)
     if compress:
         survey = _Survey()
-        torch.save(saved, survey)
+        _write(saved, survey)
         if survey.whole is not None:
             pieces.write(zstandard.ZstdCompressor(level=_LEVEL).compress(survey.whole))
         elif survey.pays:
@@ -53,7 +54,7 @@ def pack(saved: dict[str, Any], compress: bool, send: Send) -> int:
         else:
             _write_stored(saved, survey.size, pieces)
     else:
-        torch.save(saved, pieces)
+        _write(saved, pieces)
     pieces.end()
     return pieces.sent_bytes
 
@@ -127,18 +128,22 @@ class _Survey:
         return len(shrunk) <= _PAYS * len(self._sample)
 
 
+def _write(saved: dict[str, Any], file: Any) -> None:
+    torch.save(saved, file, pickle_module=Slices())
+
+
 def _write_compressed(saved: dict[str, Any], size: int, pieces: Pieces) -> None:
     compressor = zstandard.ZstdCompressor(level=_LEVEL)
     try:
         with compressor.stream_writer(cast(IO[bytes], pieces), size, PIECE_BYTES, closefd=False) as frame:
-            torch.save(saved, frame)
+            _write(saved, frame)
     except zstandard.ZstdError as error:
         raise Unsteady from error
 
 
 def _write_stored(saved: dict[str, Any], size: int, pieces: Pieces) -> None:
     frame = _StoredFrame(pieces, size)
-    torch.save(saved, frame)
+    _write(saved, frame)
     frame.end()
 
 
