@@ -246,9 +246,14 @@ except edif.ModelUnknown as error:
 #
 # ## Where to go from here
 #
-# - The next tutorials: [01_keys](01_keys.ipynb) (your key, and working from your own machine),
-#   [02_gender_bias](02_gender_bias.ipynb) (a whole study), [04_activation_patching](04_activation_patching.ipynb) (the
-#   experiment of section 3 done properly), [05_causal_tracing](05_causal_tracing.ipynb) (where facts are recalled).
+# - Next: [01_keys](01_keys.ipynb) (your key, and working from your own machine), then one of the studies:
+#   [02_gender_bias](02_gender_bias.ipynb) (one question, five methods), [03_protective_instinct](03_protective_instinct.ipynb)
+#   (a direction, and what else it is), [04_activation_patching](04_activation_patching.ipynb) (the experiment of section 3
+#   done properly), [05_causal_tracing](05_causal_tracing.ipynb) (where facts are recalled), [06_logit_lens](06_logit_lens.ipynb)
+#   (what the model would say after each layer).
+# - For your own research: [07_model_comparison](07_model_comparison.ipynb),
+#   [08_quantization_and_sharding](08_quantization_and_sharding.ipynb), [09_big_results](09_big_results.ipynb). For a course of your
+#   own: [10_teach](10_teach.ipynb).
 # - `%edif` shows where your traces go and whose key this notebook has, `%edif help` how to change it.
 # - Your own work belongs outside the folder `tutorials`, or under another name: files you have not edited are brought up to
 #   date when your server starts.

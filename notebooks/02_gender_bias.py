@@ -199,7 +199,7 @@ for layer in PROBED:
 #
 # > **What do you expect?** Which sign has the effect of a push towards *she*? Do random directions push too?
 
-# %%
+# %% tags=["long"]
 made = [(TEMPLATES[1].format(a), TEMPLATES[1].format(b)) for a, b in zip(SHE[:5], HE[:5])]
 tested = [TEMPLATES[1].format(profession) for profession in SHE[5:] + HE[5:]]
 STEERED = [LAST // 3, LAST * 5 // 6]

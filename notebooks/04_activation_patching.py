@@ -218,7 +218,7 @@ for site, (r, low, high) in agreement.items():
 # narrower than one over many pairs would be.) Where an estimate leads somewhere, patch that place exactly: `refine` does
 # it for the top cells. The result warns you by itself:
 
-# %%
+# %% tags=["long"]
 print(estimated.warning)
 for cell in edif.attribution_patching(model, clean, corrupt, answer).refine(model, 5):
     print(f"{cell['layer']:3}.{cell['head']} at {cell['position']:2}   estimate {cell['estimate']:+.3f}   exact {cell['exact']:+.3f}")
@@ -268,7 +268,7 @@ for cell in edif.attribution_patching(model, clean, corrupt, answer).refine(mode
 # </details>
 #
 # **Exercise 2.** Are the three strongest helping heads together stronger than three heads drawn at random? Patch them
-# together with `edif.sweep`, and compare with five random draws (set a seed).
+# together, in a trace of your own, and compare with five random draws (set a seed).
 
 # %%
 # your code

@@ -113,7 +113,7 @@ for layer in effect["layer"].values[1::2]:
 # > **What do you expect?** Meng et al. found the MLPs' effect at the last subject token (6.6 % on average) four times
 # > that of attention (1.6 %). Will a model a tenth of the size show it?
 
-# %%
+# %% tags=["long"]
 average = edif.causal_trace(
     model,
     [prompt for prompt, _, _ in known],
@@ -149,7 +149,7 @@ for kind in ("state", "mlp", "attention"):
 # > **What do you expect?** With weaker noise (1 standard deviation instead of 3), will the total effect be a third? And
 # > an MLP window of one layer instead of ten?
 
-# %%
+# %% tags=["long"]
 FACT, SUBJECT = "The capital of Germany is", "Germany"
 for noise in (1, 3, 10):
     found = edif.causal_trace(model, FACT, SUBJECT, kinds="state", layers=[LAST // 3], noise=noise, samples=8)
@@ -174,7 +174,7 @@ for window in (1, 5, 10):
 #
 # > **What do you expect?** The same two sites?
 
-# %%
+# %% tags=["long"]
 replaced = edif.causal_trace(
     model, FACT, SUBJECT, corrupt="The capital of Japan is", kinds="state", layers=range(1, LAST, 4)
 )

@@ -35,9 +35,13 @@
 #
 # **Clean and corrupt run.** The run with the answer that is explained, and a run in which something decisive differs.
 #
-# **Control.** What the same procedure says where there is nothing to find: shuffled labels, random directions, an irrelevant change.
+# **Contrast pair.** Two texts that differ in one property and, as far as possible, in nothing else. [03](03_protective_instinct.ipynb)
+#
+# **Control.** What the same procedure says where there is nothing to find: shuffled labels, random directions, an irrelevant change, a rival explanation.
 #
 # **Deferred execution.** A traced block is taken as a whole, sent, and run beside the weights, inside one forward pass. [00](00_hello.ipynb)
+#
+# **Difference of means.** The mean state of the texts with a property minus that of the texts without: a direction. [03](03_protective_instinct.ipynb)
 #
 # **Denoising, noising.** Patching clean into corrupt (what suffices), or corrupt into clean (what is necessary). [04](04_activation_patching.ipynb)
 #
@@ -49,9 +53,13 @@
 #
 # **Key.** The secret word that says who sends a job. [01](01_keys.ipynb)
 #
+# **Hidden test.** A test of an assignment that students do not see. [10](10_teach.ipynb)
+#
 # **KL divergence.** How much one distribution differs from another, in nats; 0 is equal. Not symmetric: it is said from which to which.
 #
-# **Kept value.** A value that `edif.keep` has left beside the model.
+# **Kept value.** A value that `edif.keep` has left beside the model. [09](09_big_results.ipynb)
+#
+# **Lab hour.** A time in which each student of a course has a larger weight than others. [10](10_teach.ipynb)
 #
 # **Layer.** One of the model's equal steps; counting starts at 0.
 #
@@ -59,7 +67,7 @@
 #
 # **Logit.** The score of a token before it becomes a probability.
 #
-# **Logit lens.** What the model would say if it stopped after a layer.
+# **Logit lens.** What the model would say if it stopped after a layer. [06](06_logit_lens.ipynb)
 #
 # **MLP.** The part of a layer that works on each position alone.
 #
@@ -69,18 +77,25 @@
 #
 # **Prompt.** The text that the model reads.
 #
-# **Quantization.** Storing weights in fewer bits.
+# **Quantization.** Storing weights in fewer bits. [08](08_quantization_and_sharding.ipynb)
+#
+# **Rank correlation.** Whether two lists have the same order, whatever the sizes; 1 is the same order. [08](08_quantization_and_sharding.ipynb)
+#
+# **Relative depth.** The number of a layer divided by that of the last one, so that models of different depth can be laid side by side.
+# [07](07_model_comparison.ipynb)
 #
 # **Residual stream.** The states that run through all layers; each layer adds to them.
 #
-# **Session.** Several traces sent as one job.
+# **Session.** Several traces sent as one job. [09](09_big_results.ipynb)
+#
+# **Sharding.** Spreading one model over several devices, layer by layer. [08](08_quantization_and_sharding.ipynb)
 #
 # **State (hidden state).** What a layer passes on at one position: a list of numbers, as long as the model is wide.
 #
-# **Steering.** Moving states along a direction to change what the model says.
+# **Steering.** Moving states along a direction to change what the model says. [02](02_gender_bias.ipynb), [03](03_protective_instinct.ipynb)
 #
 # **Token.** The piece of text that a model reads and writes; the space before a word belongs to its token.
 #
 # **Trace.** A block in which a model's inside is read or changed. [00](00_hello.ipynb)
 #
-# **Tuned lens.** A logit lens with a small trained map for each layer.
+# **Tuned lens.** A logit lens with a small trained map for each layer. [06](06_logit_lens.ipynb)

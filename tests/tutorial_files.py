@@ -10,6 +10,7 @@ import copy
 import hashlib
 import json
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,11 +24,15 @@ from jupyter_client.manager import KernelManager
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, output_from_msg
 
+from edif.prediction import RESULT_TYPE
+
 CHECKOUT = Path(__file__).resolve().parents[1]
 FOLDER = CHECKOUT / "notebooks"
 LANGUAGES = ("de",)
 #: What a cell may take on a machine that has other work to do.
 CELL_S = 240
+#: Tags of cells: left out of ``./edif test``, and made of a text's solution.
+LONG, SOLUTION = "long", "solution"
 
 _MARK = re.compile(r"^<!-- ([0-9a-f]{8}) -->$", re.MULTILINE)
 _FENCE = re.compile(r"^```python\n.*?^```$", re.MULTILINE | re.DOTALL)
@@ -116,15 +121,35 @@ def solutions(markdown: str) -> list[str]:
 def with_solutions(notebook: NotebookNode) -> NotebookNode:
     """The notebook with every solution as a cell where it stands."""
     made = copy.deepcopy(notebook)
-    made.cells = [
-        cell
-        for shown in made.cells
-        for cell in (
-            shown,
-            *(new_code_cell(code) for code in solutions(shown.source) if shown.cell_type == "markdown"),
-        )
-    ]
+    shown_cells, made.cells = made.cells, []
+    for shown in shown_cells:
+        made.cells.append(shown)
+        if shown.cell_type == "markdown":
+            tags = {"tags": [SOLUTION, *_tags(shown)]}
+            made.cells += [new_code_cell(code, metadata=tags) for code in solutions(shown.source)]
     return made
+
+
+def without_solutions(notebook: NotebookNode) -> NotebookNode:
+    """A notebook that was run with its solutions as if they had not been there."""
+    made = copy.deepcopy(notebook)
+    made.cells = [cell for cell in made.cells if SOLUTION not in _tags(cell)]
+    executed = (cell for cell in made.cells if cell.get("execution_count"))
+    for number, cell in enumerate(executed, 1):
+        cell.execution_count = number
+    return made
+
+
+def shortened(notebook: NotebookNode) -> NotebookNode:
+    """The notebook without the cells that take long."""
+    made = copy.deepcopy(notebook)
+    made.cells = [cell for cell in made.cells if LONG not in _tags(cell)]
+    return made
+
+
+def _tags(cell: NotebookNode) -> list[str]:
+    tags: list[str] = cell.metadata.get("tags", [])
+    return tags
 
 
 # -- running ------------------------------------------------------------------
@@ -170,35 +195,38 @@ class Outputs:
 class Tutor:
     """A running eDIF kernel that goes through tutorials, one after another, each as in a new kernel."""
 
-    def __init__(self, manager: KernelManager) -> None:
+    def __init__(self, manager: KernelManager, cell_s: float = CELL_S) -> None:
+        self._cell_s = cell_s
         self._client: BlockingKernelClient = manager.client()
         self._client.start_channels()
-        self._client.wait_for_ready(timeout=CELL_S)
+        self._client.wait_for_ready(timeout=cell_s)
 
-    def run(self, notebook: NotebookNode) -> None:
-        """Run every cell; outputs are in the notebook afterwards.
+    def run(self, notebook: NotebookNode) -> list[float]:
+        """Run every cell; outputs are in the notebook afterwards.  Gives the seconds of each code cell.
 
         Raises:
             CellFailed: a cell raised; later ones were not run.
         """
         self._run("get_ipython().reset(new_session=False)", lambda message: None)
-        number = 0
+        took: list[float] = []
         for cell in notebook.cells:
             if cell.cell_type != "code" or not cell.source.strip():
                 continue
-            outputs, number = Outputs(), number + 1
-            cell.outputs, cell.execution_count = outputs.shown, number
+            outputs, began = Outputs(), time.monotonic()
+            cell.outputs, cell.execution_count = outputs.shown, len(took) + 1
             self._run(cell.source, outputs.take, history=True)  # nnsight finds a cell's source there
+            took.append(time.monotonic() - began)
+        return took
 
     def value(self, expression: str) -> Any:
         """What an expression is now in the kernel: numbers, texts and lists of them."""
         outputs = Outputs()
-        self._run(f"import json\nprint(json.dumps({expression}))", outputs.take)
+        self._run(f"import json\nprint(json.dumps({expression}, default=lambda one: one.item()))", outputs.take)
         return json.loads(outputs.shown[-1].text)
 
     def _run(self, code: str, take: Callable[[dict[str, Any]], None], *, history: bool = False) -> None:
         reply = self._client.execute_interactive(
-            code, store_history=history, allow_stdin=False, timeout=CELL_S, output_hook=take
+            code, store_history=history, allow_stdin=False, timeout=self._cell_s, output_hook=take
         )["content"]
         if reply["status"] != "ok":
             told = "\n".join(reply.get("traceback", []))
@@ -210,8 +238,8 @@ class Tutor:
 
 
 @contextmanager
-def tutor(environment: Mapping[str, str], folder: Path) -> Iterator[Tutor]:
-    """A kernel with these variables in ``folder``, as long as the block lasts."""
+def tutor(environment: Mapping[str, str], folder: Path, cell_s: float = CELL_S) -> Iterator[Tutor]:
+    """A kernel with these variables in ``folder``, as long as the block lasts; a cell may take ``cell_s``."""
     quiet = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "OMP_NUM_THREADS": "1"}
     kernels = CHECKOUT / "kernels" / "edif_kernel" / "jupyter" / "kernels"
     manager = KernelManager(
@@ -220,7 +248,7 @@ def tutor(environment: Mapping[str, str], folder: Path) -> Iterator[Tutor]:
     )
     manager.start_kernel(env={**environment, **quiet}, cwd=str(folder))
     try:
-        found = Tutor(manager)
+        found = Tutor(manager, cell_s)
         yield found
         found.close()
     finally:
@@ -245,4 +273,6 @@ def tidied(notebook: NotebookNode) -> NotebookNode:
 def _fleeting(output: NotebookNode) -> bool:
     bar = output.output_type == "stream" and output.name == "stderr"
     data = output.get("data", {})
-    return bar or _FLEETING in data or _STATE.search(data.get("text/html", "")) is not None
+    job = data.get(RESULT_TYPE, {})
+    told = job.get("kind") == "job" and not job["log"]  # what the block has printed is kept
+    return bar or told or _FLEETING in data or _STATE.search(data.get("text/html", "")) is not None

@@ -13,7 +13,6 @@ import xarray as xr
 
 from edif import asked, beside, outputs
 from edif.engine import probes as engine
-from edif.engine.decoder import Paths
 from edif.engine.linear import folds as spread
 from edif.engine.sweeps import BATCH_BYTES
 from edif.intervals import bootstrap, wilson
@@ -145,7 +144,7 @@ def probe(
     strengths: Sequence[float] = STRENGTHS,
     effects_on: int = 8,
     seed: int = 0,
-    path: Paths = None,
+    path: str | None = None,
     batch_tokens: int | None = None,
     batch_bytes: int = BATCH_BYTES,
     remote: bool | str | None = None,
@@ -171,8 +170,7 @@ def probe(
         answers: by label, the token that the model should say for that class; without them effects are left out.
         strengths: of steering, in mean norms of the layer's activations.
         effects_on: of how many prompts effects are computed, of all classes in turn.
-        path: as in :func:`edif.logit_lens`.
-        batch_tokens, batch_bytes, remote: as in :func:`edif.sweep`.
+        path, batch_tokens, batch_bytes, remote: as in :func:`edif.sweep`.
 
     Raises:
         ValueError: other numbers of labels, too few prompts of a class, or an answer that is not one token.
@@ -193,15 +191,8 @@ def probe(
     asked.check_cells(plan.count(), chosen)
     limits = {"layers": path, "batch_tokens": batch_tokens, "batch_bytes": batch_bytes}
     work = functools.partial(engine.probe, prompts=ids, asked=plan, limits=limits)
-    return beside.result(
-        model,
-        work,
-        len(chosen) + plan.count(),
-        lambda found: _result(model, ids, plan, [str(name) for name in classes], found),
-        remote=remote,
-        progress=progress,
-        what="probe",
-    )
+    found = beside.run(model, work, len(chosen) + plan.count(), remote=remote, progress=progress)
+    return _result(model, ids, plan, [str(name) for name in classes], found)
 
 
 def _places(ids: list[list[int]], positions: Sequence[int] | str) -> list[int]:

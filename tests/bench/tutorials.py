@@ -1,7 +1,9 @@
 """``edif bench tutorials``: runs the tutorials against the workbench that is up, and says what each took.
 
-With ``--write`` their outputs are kept in the notebooks and the translations are made anew; with ``--texts`` the
-notebooks get the texts of today and keep their outputs, and nothing is run.
+Every cell and every solution is run, and the key figures (``tests/tutorial_figures.py``) are compared with those of
+the texts; ``--short`` is the form that ``./edif test`` runs, without the cells that take long.  With ``--write`` the
+outputs are kept in the notebooks and the translations are made anew; with ``--texts`` the notebooks get the texts of
+today and keep their outputs, and nothing is run.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -22,6 +25,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from _key import new_key
 
 import tutorial_files as files
+from tutorial_figures import differing
+
+#: Where the notebooks of the last run are, with the outputs of their solutions; ignored by git.
+RUN = files.CHECKOUT / ".artifacts" / "tutorials"
 
 
 def write(name: str, notebook: files.NotebookNode) -> None:
@@ -44,22 +51,42 @@ def texts_alone(name: str) -> None:
     write(name, notebook)
 
 
-def measured(chosen: list[str], keep: bool) -> list[dict[str, object]]:
-    """Run tutorials in one kernel; seconds, and the error where one ended with one."""
-    rows: list[dict[str, object]] = []
+def told(notebook: files.NotebookNode) -> str:
+    """What its solutions have printed: for the texts beside them."""
+    cells = [cell for cell in notebook.cells if files.SOLUTION in cell.metadata.get("tags", [])]
+    return "".join(output.get("text", "") for cell in cells for output in cell.get("outputs", []))
+
+
+def measured(chosen: list[str], short: bool, keep: bool) -> list[dict[str, Any]]:
+    """Run tutorials in one kernel; seconds, the slowest cells, and what went wrong."""
+    rows: list[dict[str, Any]] = []
     environment = {**os.environ, "NDIF_API_KEY": new_key()}
     with tempfile.TemporaryDirectory() as folder, files.tutor(environment, Path(folder)) as tutor:
         for name in chosen:
-            notebook = files.assembled(name)
+            notebook = files.with_solutions(files.assembled(name))
+            notebook = files.shortened(notebook) if short else notebook
+            took: list[float] = []
             began, error = time.monotonic(), ""
             try:
-                tutor.run(notebook)
+                took = tutor.run(notebook)
+                error = "\n".join(differing(name, tutor.value, short=short))
             except files.CellFailed as raised:
                 error = str(raised)[-3000:]
-            rows.append({"tutorial": name, "seconds": round(time.monotonic() - began, 1), "error": error})
-            print(f"{name}: {rows[-1]['seconds']} s {error}", file=sys.stderr)
-            if keep and not error:
-                write(name, files.tidied(notebook))
+            slowest = sorted(range(1, len(took) + 1), key=lambda cell: -took[cell - 1])[:4]
+            rows.append(
+                {
+                    "tutorial": name,
+                    "seconds": round(time.monotonic() - began, 1),
+                    "load": round(os.getloadavg()[0], 1),
+                    "slowest": {cell: round(took[cell - 1], 1) for cell in slowest},
+                    "error": error,
+                }
+            )
+            print(f"{rows[-1]}\n{error}\n{told(notebook)}", file=sys.stderr)
+            RUN.mkdir(parents=True, exist_ok=True)
+            files.nbformat.write(notebook, RUN / f"{name}.ipynb")
+            if keep and took and not short:
+                write(name, files.tidied(files.without_solutions(notebook)))
     return rows
 
 
@@ -67,6 +94,7 @@ def main() -> None:
     """Print a table, or one JSON object."""
     parser = argparse.ArgumentParser()
     parser.add_argument("names", nargs="*", help="which; all by default")
+    parser.add_argument("--short", action="store_true", help="without the cells that take long, as ./edif test")
     parser.add_argument("--write", action="store_true", help="keep the outputs in the notebooks")
     parser.add_argument("--texts", action="store_true", help="bring texts up to date, and run nothing")
     parser.add_argument("--json", action="store_true")
@@ -76,14 +104,16 @@ def main() -> None:
         for name in chosen:
             texts_alone(name)
         return
-    rows = measured(chosen, asked.write)
+    rows = measured(chosen, asked.short, asked.write)
     if asked.json:
         print(json.dumps({"benchmark": "tutorials", "cores": os.cpu_count(), "tutorials": rows}))
     else:
-        table = Table("tutorial", "seconds", "failed")
+        table = Table("tutorial", "seconds", "load", "slowest cells (seconds)", "went wrong")
         for row in rows:
-            table.add_row(str(row["tutorial"]), str(row["seconds"]), "yes" if row["error"] else "")
-        Console().print(table)
+            slowest = ", ".join(f"{cell} ({took})" for cell, took in row["slowest"].items())
+            wrong = row["error"].splitlines()[-1][:80] if row["error"] else ""
+            table.add_row(row["tutorial"], str(row["seconds"]), str(row["load"]), slowest, wrong)
+        Console(width=140).print(table)
     if any(row["error"] for row in rows):
         sys.exit(1)
 

@@ -10,7 +10,7 @@ import re
 from itertools import pairwise
 
 import pytest
-from nbformat.v4 import new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from edif.prediction import RESULT_TYPE
 from edif_hub.shipped import package_folder, tutorials_folder
@@ -38,8 +38,8 @@ def test_there_are_notebooks_and_packages_beside_the_hub() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_text_and_notebook_say_the_same(name: str) -> None:
     text, notebook = files.assembled(name), files.saved(name)
-    assert [(cell.cell_type, cell.source) for cell in notebook.cells] == [
-        (cell.cell_type, cell.source) for cell in text.cells
+    assert [(cell.cell_type, cell.source, cell.metadata.get("tags")) for cell in notebook.cells] == [
+        (cell.cell_type, cell.source, cell.metadata.get("tags")) for cell in text.cells
     ], f"./edif bench tutorials -- --write {name} (or --texts, where only Markdown has changed)"
     assert notebook.metadata.kernelspec.name == "edif"
 
@@ -91,11 +91,36 @@ def test_links_lead_to_notebooks_that_are_shipped(name: str) -> None:
     assert not set(linked) - {path.name for path in SHIPPED}
 
 
+def test_what_takes_long_is_left_out_and_solutions_go_with_their_text() -> None:
+    text = new_markdown_cell("<details>\n\n```python\nprint(1)\n```\n\n</details>", metadata={"tags": [files.LONG]})
+    cells = [new_code_cell("a"), text, new_code_cell("b", metadata={"tags": [files.LONG]}), new_code_cell("c")]
+    whole = files.with_solutions(new_notebook(cells=cells))
+    assert [cell.source for cell in files.shortened(whole).cells] == ["a", "c"]
+    for number, cell in enumerate(code for code in whole.cells if code.cell_type == "code"):
+        cell.execution_count = number + 1
+    kept = files.without_solutions(whole).cells
+    assert [(cell.source, cell.get("execution_count")) for cell in kept if cell is not kept[1]] == [
+        ("a", 1),
+        ("b", 2),
+        ("c", 3),
+    ]
+
+
+def test_the_line_of_a_job_is_kept_for_what_it_has_printed_alone() -> None:
+    def output(log: list[str]) -> files.NotebookNode:
+        return new_output("display_data", {RESULT_TYPE: {"kind": "job", "log": log}, "text/plain": "Done."})
+
+    cell = new_code_cell("x", outputs=[output([]), output(["printed"])])
+    notebook = new_notebook(cells=[cell], metadata={"kernelspec": {"name": "edif", "display_name": "eDIF"}})
+    (kept,) = files.tidied(notebook).cells[0].outputs
+    assert kept.data[RESULT_TYPE]["log"] == ["printed"]
+
+
 # -- translations -------------------------------------------------------------
 
 
 def test_the_first_steps_are_there_in_german() -> None:
-    assert {("00_hello", "de"), ("02_gender_bias", "de")} <= set(TRANSLATED)
+    assert {(name, "de") for name in ("00_hello", "01_keys", "02_gender_bias", "glossary")} <= set(TRANSLATED)
 
 
 @pytest.mark.parametrize(("name", "language"), TRANSLATED)
