@@ -1,24 +1,16 @@
-"""A hub with its courses and without the backend: proxy, hub and course service under the real supervisor.
-
-For tests of courses; it starts in a few seconds, where a whole workbench takes half a minute.
-"""
+"""A hub with its courses and without the backend (:mod:`tests.hub_alone`), and people in browsers without a script."""
 
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import httpx
+from tests.hub_alone import HubAlone, hub_alone, until
 
-from edif_backend.cli.located import make_short_dir, remember_port
-from edif_backend.cli.programs import programs, supervisor_config
-from edif_backend.cli.supervision import stop
 from edif_protocol.installation import Installation
 
 if TYPE_CHECKING:
@@ -26,14 +18,6 @@ if TYPE_CHECKING:
 
 ROLES = ("proxy", "hub", "courses")
 ROOT = "/services/courses/"
-
-
-def until(true: Callable[[], Any], what: str, patience_s: float = 120) -> None:
-    """Wait until ``true()``."""
-    deadline = time.monotonic() + patience_s
-    while not true():
-        assert time.monotonic() < deadline, f"never happened: {what}"
-        time.sleep(0.2)
 
 
 @dataclass
@@ -63,6 +47,8 @@ class CourseHub:
     """The running hub, and its people's browsers."""
 
     workbench: Workbench
+    hub: HubAlone
+    _opened: ExitStack
     _browsers: dict[str, Browser] = field(default_factory=dict)
 
     @property
@@ -79,63 +65,23 @@ class CourseHub:
     def browser(self, user: str) -> Browser:
         """The browser of ``user``, the same for the whole run."""
         if user not in self._browsers:
-            client = httpx.Client(base_url=self.installation.url("proxy"), follow_redirects=True, timeout=60)
-            token = re.search(r'name="_xsrf" value="([^"]*)"', client.get("/hub/login").text)
-            assert token
-            password = self.installation.secret("admin-password" if user == "admin" else "user-password")
-            form = {"_xsrf": token[1], "username": user, "password": password}
-            assert client.post("/hub/login?next=/hub/home", data=form).url.path == "/hub/home"
-            self._browsers[user] = Browser(client, user)
+            self._browsers[user] = Browser(self._opened.enter_context(self.hub.browser(user)), user)
         return self._browsers[user]
 
     def start_server(self, user: str) -> None:
         """Start the user's server as a browser does, and wait for it."""
-        client = self.browser(user).client
-        client.get("/hub/spawn")
-        until(lambda: client.get(f"/user/{user}/lab").url.path == f"/user/{user}/lab", f"the server of {user} runs")
+        self.hub.start(self.browser(user).client, user)
 
     def groups(self, user: str) -> set[str]:
         """The hub's groups of a user."""
-        token = self.installation.secret("hub-admin-token")
-        url = f"{self.installation.url('hub')}/hub/api/users/{user}"
-        return set(httpx.get(url, headers={"Authorization": f"token {token}"}, timeout=30).json()["groups"])
-
-    def close(self) -> None:
-        """Close all browsers."""
-        for browser in self._browsers.values():
-            browser.client.close()
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=5).status_code == 200
-    except httpx.TransportError:
-        return False
+        with self.hub.api() as api:
+            return set(api.get(f"/users/{user}").json()["groups"])
 
 
 @contextmanager
 def course_hub(workbench: Workbench) -> Iterator[CourseHub]:
     """The hub and courses of ``workbench``, as long as the block lasts."""
     installation = workbench.installation
-    make_short_dir(installation)
-    for folder in (installation.run_dir, installation.logs_dir):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    config = installation.run_dir / "supervisor.conf"
-    chosen = [program for program in programs(installation) if program.role in ROLES]
-    config.write_text(supervisor_config(installation, chosen))
-    remember_port(installation)
-    supervisor = subprocess.Popen(
-        [sys.executable, "-m", "supervisor.supervisord", "-c", str(config)],
-        stdin=subprocess.DEVNULL,
-        env=installation.child_environment("supervisor"),
-        start_new_session=True,
-    )
-    found = CourseHub(workbench)
-    try:
-        until(lambda: _answers(f"{installation.url('proxy')}/hub/api/"), "the hub answers through the proxy")
-        until(lambda: _answers(f"{installation.url('courses')}/ping"), "the course service answers")
-        yield found
-    finally:
-        found.close()
-        stop(installation)
-        supervisor.wait()
+    with hub_alone(installation, ROLES) as hub, ExitStack() as opened:
+        until(lambda: hub.answers("/services/courses/page.css"), "the course service answers")
+        yield CourseHub(workbench, hub, opened)

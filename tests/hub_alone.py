@@ -8,8 +8,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,9 +16,7 @@ from typing import Any
 
 import httpx
 
-from edif_backend.cli.located import make_short_dir, remember_port
-from edif_backend.cli.programs import programs, supervisor_config
-from edif_backend.cli.supervision import states, stop
+from edif_backend.cli.supervision import start, states, stop
 from edif_protocol.installation import Installation
 
 ROLES = ("proxy", "hub", "housekeeping")
@@ -97,19 +93,7 @@ class HubAlone:
 @contextmanager
 def hub_alone(installation: Installation, roles: tuple[str, ...] = ROLES) -> Iterator[HubAlone]:
     """The hub of ``installation``, as long as the block lasts."""
-    make_short_dir(installation)
-    for folder in (installation.run_dir, installation.logs_dir):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    chosen = [program for program in programs(installation) if program.role in roles]
-    config = installation.run_dir / "supervisor.conf"
-    config.write_text(supervisor_config(installation, chosen))
-    remember_port(installation)
-    supervisor = subprocess.Popen(
-        [sys.executable, "-m", "supervisor.supervisord", "-c", str(config)],
-        stdin=subprocess.DEVNULL,
-        env=installation.child_environment("supervisor"),
-        start_new_session=True,
-    )
+    supervisor = start(installation, roles)
     found = HubAlone(installation)
     try:
         until(found.answers, "the hub answers through the proxy")

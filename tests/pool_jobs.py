@@ -10,7 +10,7 @@ import zstandard
 from nnsight.schema.request import RequestModel
 from tests.memory_keeper import MemoryKeeper
 
-from edif_backend.executors.pool import ExecutorPool
+from edif_backend.executors.pool import ExecutorPool, Work
 
 
 class Sink:
@@ -40,15 +40,17 @@ class Job:
             self.started += 1
 
         done = await self.pool.run(
-            user=self.user,
-            compress=compress,
-            env=env or {},
-            payload=payload,
-            sink=sink,
-            keeper=self.keeper,
-            time_limit_s=5,
-            started=start,
-            said=self.said.append,
+            Work(
+                user=self.user,
+                compress=compress,
+                env=env or {},
+                payload=payload,
+                sink=sink,
+                keeper=self.keeper,
+                time_limit_s=5,
+                started=start,
+                said=self.said.append,
+            )
         )
         data = bytes(sink.data)
         assert done.result_bytes == len(data)

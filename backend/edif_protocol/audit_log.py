@@ -1,8 +1,9 @@
 """Who did what: one line of JSON for each act, appended to a file of its month and never changed.
 
-Written by the hub (servers, keys), the gateway (the operator's page) and the ``edif`` command, each in its own process:
-a line is appended in one write, so lines of several processes do not mix.  What cannot be written goes to standard
-error.  It holds names and ids, no key and no content of a job.  Read by ``edif audit`` and the operator's page.
+Written by the hub (servers, keys), the gateway (the operator's page), the courses (``course.…``) and the ``edif``
+command, each in its own process: a line is appended in one write, so lines of several processes do not mix.  What
+cannot be written goes to standard error.  It holds names and ids, no key and no content of a job.  Read by ``edif
+audit``, ``edif course log`` and the operator's page.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class AuditLog:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def note(self, by: str, act: str, on: str = "", *, via: str, **more: str | float) -> None:
+    def note(self, by: str, act: str, on: str = "", *, via: str, **more: str | float | list[str]) -> None:
         """Write down that ``by`` has done ``act``.
 
         Args:
@@ -35,8 +36,7 @@ class AuditLog:
         """
         now = datetime.now(UTC)
         act_line = {"at": now.isoformat(timespec="milliseconds"), "by": by, "act": act, "on": on, "via": via, **more}
-        short = {name: value[:_CHARACTERS] if isinstance(value, str) else value for name, value in act_line.items()}
-        line = json.dumps(short, ensure_ascii=False) + "\n"
+        line = json.dumps({name: _short(value) for name, value in act_line.items()}, ensure_ascii=False) + "\n"
         try:
             self._append(f"{now:%Y-%m}.jsonl", line.encode("utf-8", "replace"))
         except (
@@ -72,3 +72,10 @@ class AuditLog:
                     if len(found) == count:
                         return found
         return found
+
+
+def _short(value: str | float | list[str]) -> str | float | list[str]:
+    """A text cut to its longest, also in a list; who is in a list is never left out."""
+    if isinstance(value, list):
+        return [one[:_CHARACTERS] for one in value]
+    return value[:_CHARACTERS] if isinstance(value, str) else value

@@ -11,9 +11,10 @@ import secrets
 import sys
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -87,7 +88,7 @@ class Installation(BaseSettings):
 
     @property
     def courses_dir(self) -> Path:
-        """Register and audit log of the courses, and their workspaces unless a setting says where else."""
+        """Register of the courses, and their workspaces unless a setting says where else."""
         return self.home / "courses"
 
     @property
@@ -184,3 +185,24 @@ class TomlSettings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments, then environment, then ``edif.toml``."""
         return (init_settings, env_settings, _TableSource(settings_cls, Installation().config_file))
+
+
+class PublicAddressSettings(TomlSettings):
+    """The address of the workbench as browsers see it; the one setting of the hub's table that others need too."""
+
+    model_config = SettingsConfigDict(env_prefix="EDIF_HUB_", toml_table_header=("hub",), frozen=True, extra="ignore")
+
+    public_url: str = Field(
+        default="",
+        description="https address that browsers use, if a web server stands in front; empty: the port itself",
+    )
+
+    @model_validator(mode="after")
+    def _public_address(self) -> Self:
+        if self.public_url and not urlsplit(self.public_url).hostname:
+            raise ValueError('public_url must be an address such as "https://edif.example.org"')
+        return self
+
+    def browsers_reach(self, installation: Installation) -> str:
+        """The address under which browsers reach ``installation``, without a trailing slash."""
+        return (self.public_url or installation.url("proxy")).rstrip("/")

@@ -14,9 +14,10 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 from fastapi.responses import Response as HttpResponse
+from starlette.exceptions import HTTPException
 
 from edif_courses.course_frame import Form, acted, parts_of, shown
-from edif_courses.coursework import Standing, lateness
+from edif_courses.coursework import Coursework, Standing, lateness
 from edif_courses.desk import Desk
 from edif_courses.errors import Nothing, NotNow, Unusable
 from edif_courses.records import Assignment, Course, Feedback, Member, Person, Role, Submission
@@ -90,80 +91,67 @@ def _for_instructor(desk: Desk, course: Course, assignment: Assignment) -> dict[
     }
 
 
-@routes.post("/{course}/assignments/{id}/release")
-async def release(request: Request, course: str, id: str) -> HttpResponse:
+@routes.post("/{course}/assignments/{id}/{do}")
+async def do(request: Request, course: str, id: str, do: str) -> HttpResponse:
+    """Release, fetch, hand in, collect or answer; each says what came of it."""
+    coursework = parts_of(request).desk.coursework
+    if do not in _ACTS:
+        raise HTTPException(404)
+
+    def act(person: Person, form: Form) -> tuple[str, str]:
+        return f"{course}/assignments/{id}", _ACTS[do](coursework, person, course, id, form)
+
+    return await acted(request, act)
+
+
+def _release(coursework: Coursework, person: Person, course: str, id: str, form: Form) -> str:
     """Hand out the files that were sent, or those in ``grading/release``."""
-    coursework = parts_of(request).desk.coursework
-
-    def act(person: Person, form: Form) -> tuple[str, str]:
-        files = form.uploads("files")
-        done = coursework.release(person, course, id, files) if files else coursework.release_folder(person, course, id)
-        return f"{course}/assignments/{id}", f"Release {done.release} of {done.title} is out: students can fetch it."
-
-    return await acted(request, act)
+    files = form.uploads("files")
+    done = coursework.release(person, course, id, files) if files else coursework.release_folder(person, course, id)
+    return f"Release {done.release} of {done.title} is out: students can fetch it."
 
 
-@routes.post("/{course}/assignments/{id}/fetch")
-async def fetch(request: Request, course: str, id: str) -> HttpResponse:
+def _fetch(coursework: Coursework, person: Person, course: str, id: str, form: Form) -> str:
     """Put the release into the student's folder."""
-    coursework = parts_of(request).desk.coursework
-
-    def act(person: Person, form: Form) -> tuple[str, str]:
-        names = coursework.fetch(person, course, id)
-        there = f"courses/{course}/work/{id}"
-        said = f"In {there}: {', '.join(names)}." if names else f"You have all of it already, in {there}."
-        return f"{course}/assignments/{id}", said
-
-    return await acted(request, act)
+    names = coursework.fetch(person, course, id)
+    there = f"courses/{course}/work/{id}"
+    return f"In {there}: {', '.join(names)}." if names else f"You have all of it already, in {there}."
 
 
-@routes.post("/{course}/assignments/{id}/submit")
-async def submit(request: Request, course: str, id: str) -> HttpResponse:
+def _submit(coursework: Coursework, person: Person, course: str, id: str, form: Form) -> str:
     """Hand in the student's folder, or the files that were sent."""
-    coursework = parts_of(request).desk.coursework
-
-    def act(person: Person, form: Form) -> tuple[str, str]:
-        sent = form.uploads("files")
-        if form.text("how") == "files" and not sent:
-            raise Unusable("Choose the files first.")
-        done = coursework.submit(person, course, id, sent or None)
-        late = f", {span(done.late_s)} late" if done.late_s else ", in time"
-        said = f"Handed in{late}: {done.files} file{'s' if done.files > 1 else ''}, receipt {done.digest[:12]}."
-        return f"{course}/assignments/{id}", said
-
-    return await acted(request, act)
+    sent = form.uploads("files")
+    if form.text("how") == "files" and not sent:
+        raise Unusable("Choose the files first.")
+    done = coursework.submit(person, course, id, sent or None)
+    late = f", {span(done.late_s)} late" if done.late_s else ", in time"
+    return f"Handed in{late}: {done.files} file{'s' if done.files > 1 else ''}, receipt {done.digest[:12]}."
 
 
-@routes.post("/{course}/assignments/{id}/collect")
-async def collect(request: Request, course: str, id: str) -> HttpResponse:
+def _collect(coursework: Coursework, person: Person, course: str, id: str, form: Form) -> str:
     """Copy the last submissions to where nbgrader and people grade them."""
-    coursework = parts_of(request).desk.coursework
-
-    def act(person: Person, form: Form) -> tuple[str, str]:
-        count = coursework.collect(person, course, id)
-        said = f"{count} new in courses/{course}/grading/submitted." if count else "There is nothing new to collect."
-        return f"{course}/assignments/{id}", said
-
-    return await acted(request, act)
+    count = coursework.collect(person, course, id)
+    return f"{count} new in courses/{course}/grading/submitted." if count else "There is nothing new to collect."
 
 
-@routes.post("/{course}/assignments/{id}/feedback")
-async def feedback(request: Request, course: str, id: str) -> HttpResponse:
+def _feedback(coursework: Coursework, person: Person, course: str, id: str, form: Form) -> str:
     """Return feedback to one student, or all that lies in ``grading/feedback``."""
-    coursework = parts_of(request).desk.coursework
+    account = form.text("account", 64)
+    if not account:
+        done = coursework.answer_folder(person, course, id)
+        return f"Returned to {len(done)} students." if done else "There is no new feedback in grading/feedback."
+    files = form.uploads("files")
+    coursework.answer(person, course, id, account, files, form.number("score"), form.text("remark"))
+    return f"Returned to {account}."
 
-    def act(person: Person, form: Form) -> tuple[str, str]:
-        account = form.text("account", 64)
-        if not account:
-            done = coursework.answer_folder(person, course, id)
-            said = f"Returned to {len(done)} students." if done else "There is no new feedback in grading/feedback."
-        else:
-            files = form.uploads("files")
-            coursework.answer(person, course, id, account, files, form.number("score"), form.text("remark"))
-            said = f"Returned to {account}."
-        return f"{course}/assignments/{id}", said
 
-    return await acted(request, act)
+_ACTS: dict[str, Callable[[Coursework, Person, str, str, Form], str]] = {
+    "release": _release,
+    "fetch": _fetch,
+    "submit": _submit,
+    "collect": _collect,
+    "feedback": _feedback,
+}
 
 
 @routes.get("/{course}/assignments/{id}/{kind}/{account}/{stamp}.zip")

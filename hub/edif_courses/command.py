@@ -15,7 +15,7 @@ import typer
 
 from edif_backend.cli.console import AsJson, say, show_json, show_table
 from edif_backend.cli.located import find_installation
-from edif_courses.command_desk import OPERATOR, Id, moment, opened
+from edif_courses.command_desk import OPERATOR, Id, browsers_reach, moment, opened
 from edif_courses.command_fabric import app as fabric
 from edif_courses.command_lti import app as lti
 from edif_courses.course_words import day, hours, minute
@@ -118,7 +118,7 @@ def link(id: Id, close: Annotated[bool, typer.Option("--close", help="Let nobody
     with opened() as desk:
         code = desk.enrolment.open_link(id, OPERATOR, open_it=not close)
     if code:
-        print(f"{find_installation().url('proxy')}/services/courses/join/{code}")
+        print(f"{browsers_reach()}/services/courses/join/{code}")
     else:
         say("The link lets nobody in any more.")
 

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from edif_backend.cli.acts import typed_by
 from edif_backend.cli.console import say
 from edif_backend.cli.located import find_installation
 from edif_courses.desk import Desk, open_desk
@@ -19,17 +20,23 @@ from edif_courses.errors import Unusable
 from edif_courses.hub_side import HubSide
 from edif_courses.records import Person
 from edif_courses.settings import CourseSettings
+from edif_protocol.installation import PublicAddressSettings
 
 OPERATOR = Person("operator", operator=True)
 
 Id = Annotated[str, typer.Argument(help="Short name of the course.")]
 
 
+def browsers_reach() -> str:
+    """The address under which browsers reach this installation."""
+    return PublicAddressSettings().browsers_reach(find_installation())
+
+
 @contextmanager
 def opened(*, ring: bool = False) -> Iterator[Desk]:
     """The register of this installation; with ``ring`` the hub is told afterwards, if it runs."""
     installation = find_installation()
-    desk = open_desk(installation, CourseSettings())
+    desk = open_desk(installation, CourseSettings(), typed_by=typed_by())
     try:
         yield desk
     finally:

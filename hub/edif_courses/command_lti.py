@@ -12,8 +12,7 @@ import typer
 
 from edif_backend.cli.console import AsJson, say, show_json, show_table
 from edif_backend.cli.located import find_installation
-from edif_courses.command_desk import OPERATOR, Id, opened
-from edif_courses.desk import Desk
+from edif_courses.command_desk import OPERATOR, Id, browsers_reach, opened
 from edif_courses.lti_token import Platform
 from edif_courses.lti_tool import addresses, lti_key, open_launches
 from edif_courses.names_roles import NamesRoles
@@ -21,15 +20,10 @@ from edif_courses.names_roles import NamesRoles
 app = typer.Typer(help="Learning platforms (Moodle) by LTI 1.3.", no_args_is_help=True)
 
 
-def _public(desk: Desk) -> str:
-    return desk.settings.public_url or find_installation().url("proxy")
-
-
 @app.command("addresses")
 def show_addresses() -> None:
     """What to type in at the platform when this tool is added there."""
-    with opened() as desk:
-        rows = list(addresses(_public(desk)).items())
+    rows = list(addresses(browsers_reach()).items())
     show_table(("There", "Here"), rows, "")
 
 
@@ -45,7 +39,7 @@ def add(
     """Let a platform launch here, or change what is known of it."""
     with opened() as desk, httpx.Client(timeout=10) as client_:
         platform = Platform(issuer, client, " ".join(deployment), auth_url, token_url, keys_url)
-        open_launches(desk, _public(desk), client_).register_platform(platform)
+        open_launches(desk, browsers_reach(), client_).register_platform(platform)
     say(f"{issuer} may launch here.")
 
 

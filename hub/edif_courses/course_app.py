@@ -27,7 +27,7 @@ from edif_courses.hub_side import HubSide
 from edif_courses.lti_tool import lti_key, open_launches
 from edif_courses.names_roles import NamesRoles
 from edif_courses.settings import CourseSettings
-from edif_protocol.installation import Installation
+from edif_protocol.installation import Installation, PublicAddressSettings
 from edif_protocol.wire import COURSES_PATH
 
 #: How often the hub is asked to follow the register even if nothing rang: time begins and ends things too.
@@ -76,7 +76,7 @@ def create_app(installation: Installation, settings: CourseSettings) -> FastAPI:
 def _parts(
     installation: Installation, desk: Desk, signing_in: SigningIn, hub: HubSide, platforms: httpx.Client
 ) -> Parts:
-    public = (desk.settings.public_url or installation.url("proxy")).rstrip("/")
+    public = PublicAddressSettings().browsers_reach(installation)
     key = lti_key(installation)
     return Parts(
         desk=desk,
@@ -87,7 +87,7 @@ def _parts(
         names_roles=NamesRoles(desk.register, desk.enrolment, desk.trail, platforms, key),
         lti_key=key,
         lti_secret=installation.secret("courses-token"),
-        secure=public.startswith("https:"),
+        public_url=public,
     )
 
 

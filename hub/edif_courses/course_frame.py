@@ -56,7 +56,7 @@ class Parts:
     names_roles: NamesRoles
     lti_key: Callable[[], str]  #: this tool's private key as PEM
     lti_secret: str  #: seals the cookies of launches
-    secure: bool  #: whether browsers reach this service by https
+    public_url: str  #: under which browsers reach this workbench
 
 
 def parts_of(request: Request) -> Parts:

@@ -119,7 +119,8 @@ async def change(request: Request, course: str) -> HttpResponse:
 @routes.get("/{course}/roster")
 async def roster(request: Request, course: str) -> HttpResponse:
     """Who is in the course."""
-    desk, names_roles = parts_of(request).desk, parts_of(request).names_roles
+    parts = parts_of(request)
+    desk, names_roles = parts.desk, parts.names_roles
 
     def show(person: Person) -> tuple[str, dict[str, Any]]:
         found, _ = desk.enrolment.enter(course, person, instructor=True)
@@ -128,6 +129,7 @@ async def roster(request: Request, course: str) -> HttpResponse:
             "members": desk.enrolment.members(course),
             "platform": names_roles.connected(course),
             "expected": names_roles.expected(course),
+            "public_url": parts.public_url,
         }
 
     return await shown(request, show)

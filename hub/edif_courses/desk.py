@@ -18,6 +18,7 @@ from edif_courses.register import Register
 from edif_courses.settings import CourseSettings
 from edif_courses.trail import Trail
 from edif_courses.workspace import Workspace
+from edif_protocol.audit_log import AuditLog
 from edif_protocol.installation import Installation
 
 
@@ -39,10 +40,16 @@ class Desk:
         self.register.close()
 
 
-def open_desk(installation: Installation, settings: CourseSettings, clock: Clock = now) -> Desk:
-    """The courses of ``installation``; the register is made on first use."""
+def open_desk(
+    installation: Installation, settings: CourseSettings, clock: Clock = now, *, typed_by: str | None = None
+) -> Desk:
+    """The courses of ``installation``; the register is made on first use.
+
+    Args:
+        typed_by: whoever types the ``edif course`` command, for the audit log; None for the pages.
+    """
     register = Register(installation.courses_dir / "courses.sqlite")
-    trail = Trail(installation.courses_dir / "audit.jsonl", clock)
+    trail = Trail(AuditLog(installation.audit_dir), typed_by)
     enrolment = Enrolment(register, trail, clock, settings.creator_groups)
     workspace = Workspace(settings.folder or installation.courses_dir, unix_groups=settings.unix_groups)
 

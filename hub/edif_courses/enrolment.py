@@ -149,7 +149,7 @@ class Enrolment:
                 )
         except sqlite3.IntegrityError:
             raise NotNow(f"There is a course {id} already: choose another short name.") from None
-        self._trail.note("course-made", by.account, id, title=course.title)
+        self._trail.note("made", by.account, id, title=course.title)
         if not by.operator:
             self.put(id, [Entry(by.account, "", Role.INSTRUCTOR)], "page", by.account)
         return course
@@ -162,7 +162,7 @@ class Enrolment:
         self._register.write(
             "UPDATE courses SET title = :title, starts_at = :begin, ends_at = :end WHERE id = :id", values
         )
-        self._trail.note("course-changed", by.account, id, title=title, starts_at=begin, ends_at=end)
+        self._trail.note("changed", by.account, id, title=title, starts_at=begin, ends_at=end)
 
     def put(self, course: str, entries: Iterable[Entry], source: str, by: str, *, only_these: bool = False) -> Change:
         """Take people in, or change their name and role; with ``only_these`` other *students* leave.

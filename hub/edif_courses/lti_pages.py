@@ -50,7 +50,7 @@ async def login(request: Request) -> HttpResponse:
     except FabricError as error:
         return refusal(request, error, None)
     answer = RedirectResponse(address, 303)
-    secure = parts_of(request).secure
+    secure = parts_of(request).public_url.startswith("https:")
     # The token comes back in a form that the platform's page sends: a cookie must come along from another site.
     answer.set_cookie(
         _name(state),

@@ -25,11 +25,6 @@ class CourseSettings(TomlSettings):
     folder: Path | None = Field(
         default=None, description="workspaces of all courses; empty: courses/ of the installation"
     )
-    public_url: str = Field(
-        default="",
-        description="address under which browsers reach the hub, such as https://edif.example.org; empty: that of edif"
-        " up. Learning platforms send people there",
-    )
     unix_groups: bool = Field(
         default=False,
         description="user servers have Unix accounts of their own, and each course the Unix groups course-ID and"

@@ -1,4 +1,4 @@
-"""``python -m edif_hub.housekeeping``: stops idle servers, and keeps a little of the disk in reserve for the hub.
+"""``python -m edif_hub.housekeeping``: stops idle servers, removes what killed ones left, keeps disk in reserve.
 
 A process of its own under the supervisor, so the hub can die without taking it along.  Idle is what servers themselves
 say (:mod:`edif_hub.user_server.extension`): a kernel at work is not idle.  Culling is JupyterHub's own
@@ -20,6 +20,7 @@ from jupyterhub_idle_culler import cull_idle
 from tornado.httpclient import HTTPClientError
 
 from edif_hub.settings import MIB, ServerSettings
+from edif_hub.user_server.room import remove_left_rescues
 from edif_protocol.installation import Installation
 
 log = logging.getLogger("edif.housekeeping")
@@ -73,6 +74,8 @@ async def keep_house(installation: Installation, settings: ServerSettings) -> No
     while True:
         with contextlib.suppress(OSError):
             reserve.look(shutil.disk_usage(installation.hub_dir).free)
+        for place in remove_left_rescues():
+            log.info("removed %s: its server was killed", place)
         await cull_once(installation, settings)
         await asyncio.sleep(settings.look_s)
 

@@ -66,7 +66,7 @@ def _configure_university(c: Any, installation: Installation, hub: HubSettings, 
     c.JupyterHub.authenticator_class = EdifAuthenticator
     c.EdifAuthenticator.site = Site(
         settings=login,
-        public_url=(hub.public_url or installation.url("proxy")).rstrip("/"),
+        public_url=hub.browsers_reach(installation),
         account_key=bytes.fromhex(installation.secret("account-names")),
         client_secrets={issuer.id: client_secret(installation, issuer) for issuer in login.issuers},
     )

@@ -26,7 +26,7 @@ from tornado.ioloop import IOLoop
 from edif_protocol.installation import Installation
 
 #: How long a hub that does not answer is asked; one that starts meanwhile sends the routes by itself.
-_ASK_S, _PAUSE_S = 60.0, 0.2
+_ASK_S, _PAUSE_S = 60.0, 0.05
 _QUERY = re.compile(r"\?\S+")
 
 

@@ -46,6 +46,7 @@ def environment(installation: Installation, settings: ServerSettings, courses_pa
         "EDIF_SERVER_DISK_RESERVE_BYTES": str(settings.disk_reserve_bytes),
         "EDIF_SERVER_IDLE_AFTER_S": str(settings.idle_after_s),
         "EDIF_SERVER_WARN_BEFORE_S": str(settings.warn_before_s),
+        "EDIF_SERVER_OUTPUT_SCRIPTS": str(settings.output_scripts),
         "EDIF_SERVER_PAGE_PATH": PAGE_PATH,
         "EDIF_SERVER_COURSES_PATH": courses_path,
     }

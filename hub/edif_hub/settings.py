@@ -6,20 +6,19 @@ Built once, in ``jupyterhub_config.py``; the second also by the housekeeping (:m
 from __future__ import annotations
 
 import os
-from typing import Any, Literal, Self
-from urllib.parse import urlsplit
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import SettingsConfigDict
 
-from edif_protocol.installation import TomlSettings
+from edif_protocol.installation import PublicAddressSettings, TomlSettings
 
 DAY_S = 24 * 3600
 MIB = 1024 * 1024
 GIB = 1024 * MIB
 
 
-class HubSettings(TomlSettings):
+class HubSettings(PublicAddressSettings):
     """Who may log in, how long keys live, how patient the hub is with a starting server."""
 
     model_config = SettingsConfigDict(env_prefix="EDIF_HUB_", toml_table_header=("hub",), frozen=True, extra="forbid")
@@ -30,22 +29,12 @@ class HubSettings(TomlSettings):
     admin_users: frozenset[str] = Field(
         default=frozenset({"admin"}), description="who may use the admin page; they log in with the admin password"
     )
-    public_url: str = Field(
-        default="",
-        description="https address that browsers use, if a web server stands in front; empty: the port itself",
-    )
     kernel_key_s: int = Field(
         default=14 * DAY_S, gt=0, description="a kernel's key ends this long after its server's start at the latest"
     )
     laptop_key_longest_s: int = Field(
         default=90 * DAY_S, gt=0, description="longest life of a key that a user asks for"
     )
-
-    @model_validator(mode="after")
-    def _public_address(self) -> Self:
-        if self.public_url and not urlsplit(self.public_url).hostname:
-            raise ValueError('public_url must be an address such as "https://edif.example.org"')
-        return self
 
 
 class Profile(BaseModel):
@@ -108,5 +97,10 @@ class ServerSettings(TomlSettings):
     warn_before_s: float = Field(default=900.0, ge=0, description="how long before that its user is warned")
     longest_s: float = Field(
         default=0.0, ge=0, description="a server is stopped this long after its start, busy or not; 0: never"
+    )
+    output_scripts: bool = Field(
+        default=True,
+        description="outputs of notebooks may run scripts of their own and load from anywhere (plotly, bokeh, BertViz);"
+        " false: pages of user servers run what comes with the workbench and nothing else",
     )
     look_s: float = Field(default=30.0, gt=0, description="how often idle servers and the disk are looked at")

@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import importlib
 import pwd
+import shlex
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 from jupyterhub.spawner import Spawner, SpawnException
@@ -64,6 +66,7 @@ def spawner_class(settings: ServerSettings, queue: StartQueue) -> type[Spawner]:
 
 def traits(settings: ServerSettings, installation: Installation) -> dict[str, Any]:
     """The chosen spawner's own settings; the operator's ``options`` go before."""
+    scripts = str(Path(sys.executable).parent)  # batch jobs get no PATH from here; on nodes without it this is nothing
     own: dict[str, dict[str, Any]] = {
         "local": {"home_dir_template": str(installation.hub_dir / "users" / "{username}")},
         "systemd": {"isolate_tmp": True, "disable_user_sudo": True, "default_shell": "/bin/bash"},
@@ -74,7 +77,7 @@ def traits(settings: ServerSettings, installation: Installation) -> dict[str, An
             "notebook_dir": _HOME_IN_CONTAINER,
             "volumes": {"edif-home-{username}": _HOME_IN_CONTAINER},
         },
-        "batch": {"req_prologue": "umask 077"},
+        "batch": {"req_prologue": f"umask 077\nexport PATH={shlex.quote(scripts)}:$PATH"},
     }
     return {**own[settings.spawner], **settings.options}
 
@@ -97,6 +100,7 @@ def apply_profile(settings: ServerSettings, spawner: Spawner, chosen: dict[str, 
         known = ", ".join(settings.profiles)
         raise SpawnException(f"There is no server size “{name}”; there are: {known}.", reason="profile")
     profile = settings.profiles[name]
+    spawner.user_options = {"profile": name}  # whatever else was asked for: batchspawner would write it into the job
     if settings.spawner in KEEPS_LIMITS:
         spawner.mem_limit = profile.memory_bytes
         spawner.cpu_limit = profile.cpus

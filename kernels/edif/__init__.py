@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from edif.alignment import Alignment, align
     from edif.attention import Attention, attention
     from edif.attribution import AttributionPatching, attribution_patching
+    from edif.beside import MethodStopped
     from edif.causal_trace import CausalTrace, causal_trace
     from edif.comparison import Comparison, compare_models
     from edif.engine.decoder import SITES
@@ -66,6 +67,7 @@ __all__ = [
     "KeptValue",
     "KeptValues",
     "LogitLens",
+    "MethodStopped",
     "Model",
     "ModelUnknown",
     "Models",
@@ -112,6 +114,7 @@ _LATER = {
     **dict.fromkeys(("Alignment", "align"), "edif.alignment"),
     **dict.fromkeys(("Attention", "attention"), "edif.attention"),
     **dict.fromkeys(("AttributionPatching", "attribution_patching"), "edif.attribution"),
+    "MethodStopped": "edif.beside",
     "agreement": "edif.fidelity",
     **dict.fromkeys(("CausalTrace", "causal_trace"), "edif.causal_trace"),
     **dict.fromkeys(("ActivationPatching", "activation_patching"), "edif.patching"),

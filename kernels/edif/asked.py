@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from edif.engine.decoder import layers_of
+from edif.engine.decoder import Paths, layers_of
 from edif.result import token_texts
 
 #: More cells than this would be hours of work, and a map that nobody can look at.
@@ -87,7 +87,7 @@ def answers(tokenizer: Any, answer: Any, count: int) -> list[tuple[int, int]]:
     return [(single_token(tokenizer, right), single_token(tokenizer, wrong)) for right, wrong in given]
 
 
-def layers(model: Any, asked: Sequence[int] | None, path: str | None) -> list[int]:
+def layers(model: Any, asked: Sequence[int] | None, path: Paths) -> list[int]:
     """The layers that are asked for, in order; all of them by default.
 
     Raises:
@@ -122,22 +122,22 @@ def one_of(what: str, asked: Sequence[str], known: Sequence[str]) -> None:
         raise ValueError(f"There is no {what} {unknown[0]!r}: choose from {', '.join(known)}.")
 
 
-def check_cells(cells: int, chosen: Sequence[int]) -> None:
+def check_cells(cells: int, chosen: Sequence[int], most: int = MOST_CELLS) -> None:
     """Refuse more cells than one job should have; ``chosen`` are the layers that they are of.
 
     Raises:
         ValueError: with their number, and a stride over layers that fits.
     """
-    if cells <= MOST_CELLS:
+    if cells <= most:
         return
     each = cells / len(chosen)
-    stride = next((n for n in range(2, len(chosen)) if -(-len(chosen) // n) * each <= MOST_CELLS), None)
+    stride = next((n for n in range(2, len(chosen)) if -(-len(chosen) // n) * each <= most), None)
     if stride is None:
         advice = "choose fewer prompts, positions or sites"
     else:
         fitting = sorted(range(len(chosen) - 1, -1, -stride))
         advice = f"every {stride}. layer fits: layers=range({chosen[fitting[0]]}, {chosen[-1] + 1}, {stride})"
-    raise ValueError(f"These are {cells} cells, and one job computes {MOST_CELLS} at most: {advice}.")
+    raise ValueError(f"These are {cells} cells, and one job computes {most} at most: {advice}.")
 
 
 def name_of(metric: Any) -> str:

@@ -12,6 +12,7 @@ import xarray as xr
 
 from edif import asked, beside, outputs
 from edif.engine import heads as engine
+from edif.engine.decoder import Paths
 from edif.engine.sweeps import BATCH_BYTES
 from edif.result import Result, padded_tokens, prompts_known, provenance, token_axes
 
@@ -157,7 +158,7 @@ def attention(
     top: int | None = None,
     norms: bool = False,
     answer: tuple[int | str, int | str] | Sequence[tuple[int | str, int | str]] | None = None,
-    path: str | None = None,
+    path: Paths = None,
     batch_tokens: int | None = None,
     batch_bytes: int = BATCH_BYTES,
     remote: bool | str | None = None,
@@ -176,7 +177,8 @@ def attention(
         norms: also the norms of what heads would write of each position (see :meth:`Attention.weighted`).
         answer: right and wrong token, of each prompt or one for all: heads are then ranked by what their silence does
             to the logit difference at the last position (one more forward pass for each head, batched).
-        path, batch_tokens, batch_bytes, remote: as in :func:`edif.sweep`.
+        path: as in :func:`edif.logit_lens`.
+        batch_tokens, batch_bytes, remote: as in :func:`edif.sweep`.
 
     Raises:
         ValueError: an empty prompt, a head or layer that is not there, more weights than come back, an answer that is
@@ -200,9 +202,16 @@ def attention(
         limits={"layers": path, "batch_tokens": batch_tokens, "batch_bytes": batch_bytes},
     )
     cells = len(ids) * len(chosen) * (1 + len(some) * bool(answers))
-    found = beside.run(model, work, cells, remote=remote, progress=progress, what="attention")
     how = {"top": top, "norms": norms, "answers": [list(pair) for pair in answers]}
-    return _result(model, ids, chosen, some, found, how)
+    return beside.result(
+        model,
+        work,
+        cells,
+        lambda found: _result(model, ids, chosen, some, found, how),
+        remote=remote,
+        progress=progress,
+        what="attention",
+    )
 
 
 def _result(

@@ -10,9 +10,11 @@ import numpy as np
 import xarray as xr
 
 from edif import asked, beside
+from edif.alignment import Alignment, of_pair
 from edif.engine import gradients
-from edif.engine.decoder import READABLE, SITES
-from edif.pairs import prompt_pairs
+from edif.engine.decoder import READABLE, SITES, Paths
+from edif.engine.patches import Pair
+from edif.pairs import Prompts, prompt_pairs
 from edif.patching import ActivationPatching, activation_patching
 from edif.patching_map import head_counts
 from edif.result import Result, padded_tokens, provenance, token_axes
@@ -53,6 +55,10 @@ class AttributionPatching(Result):
         """What was estimated."""
         return [site for site in SITES if site in self.data]
 
+    def alignment(self, pair: int = 0) -> Alignment:
+        """Which positions of a pair's prompts correspond, as in :meth:`edif.ActivationPatching.alignment`."""
+        return of_pair(self.provenance["pairs"][pair])
+
     def top(self, count: int = 10, pair: int = 0) -> list[tuple[str, int, int, int | None, float]]:
         """The cells with the largest estimates of either sign: site, layer, position, head and estimate."""
         cells: list[tuple[str, int, int, int | None, float]] = []
@@ -83,6 +89,7 @@ class AttributionPatching(Result):
                 sites=site,
                 layers=sorted({cell[1] for cell in some}),
                 positions=sorted({cell[2] for cell in some}),
+                alignment=of_pair(facts),
                 **how,
             )
             effect = exact.effect(site)[0]
@@ -118,7 +125,7 @@ def attribution_patching(
     sites: str | Sequence[str] = "head",
     layers: Sequence[int] | None = None,
     alignment: Any = None,
-    path: str | None = None,
+    path: Paths = None,
     remote: bool | str | None = None,
     progress: bool = True,
 ) -> AttributionPatching:
@@ -141,7 +148,20 @@ def attribution_patching(
     places = asked.layers(model, layers, path)
     runs = [pair.run("denoise") for pair in pairs]
     work = functools.partial(gradients.attribution, pairs=runs, sites=chosen, layers=places, path=path)
-    found = beside.run(model, work, len(runs), remote=remote, progress=progress, what="attribution patching")
+    return beside.result(
+        model,
+        work,
+        len(runs),
+        lambda found: _result(model, pairs, runs, chosen, places, found),
+        remote=remote,
+        progress=progress,
+        what="attribution patching",
+    )
+
+
+def _result(
+    model: Any, pairs: list[Prompts], runs: list[Pair], chosen: list[str], places: list[int], found: dict[str, Any]
+) -> AttributionPatching:
     length = max(len(run.ids) for run in runs)
     parts = head_counts(model, chosen)
     arrays = {

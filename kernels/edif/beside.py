@@ -2,18 +2,20 @@
 
 The methods call :func:`run` with a function of ``edif.engine``; remotely it travels with the job (and the package
 ``edif.engine`` with it), on a model that is loaded here it runs here.  What it tells on the way are lines that
-``edif.engine.sweeps.tell_by_line`` prints: they move the bar and fill the partial result instead of being shown.  In a
+``edif.engine.sweeps.TellByLine`` prints: they move the bar and fill the partial result instead of being shown.  In a
 notebook the bar is a :class:`edif.job_view.JobView`.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
+import functools
 import json
 import signal
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, Self, cast
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 
 import nnsight
 import numpy as np
@@ -22,10 +24,13 @@ from nnsight.schema.response import ResponseModel, Status
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from edif import job_view
-from edif.engine.sweeps import Tell, tell_by_line
+from edif import job_view, submitted
+from edif.engine.sweeps import Base, Tell, TellByLine
 from edif.errors import EdifError, JobFailed
 from edif.remote import EdifBackend, keep_connections
+
+if TYPE_CHECKING:
+    from edif.result import Result
 
 #: A printed line with this key tells of cells instead of being shown.
 _TOLD = "edif.sweep"
@@ -33,11 +38,10 @@ _WAITING = (Status.QUEUED, Status.DISPATCHED, Status.PROVISIONING, Status.DEPLOY
 
 
 class Stopped(EdifError):
-    """Interrupted or cancelled; :attr:`rows` (by cell) and :attr:`known` hold what had been computed by then."""
+    """Interrupted or cancelled; :attr:`told` holds what had been computed by then, :attr:`why` who has ended it."""
 
-    def __init__(self, told: Telling) -> None:
-        self.rows, self.known, self.batches = told.rows, told.known, told.batches
-        self.values = told.values
+    def __init__(self, told: Telling, why: str = "") -> None:
+        self.told, self.why = told, why
         super().__init__(f"Stopped after {int(told.known.sum())} of {len(told.known)} cells.")
 
 
@@ -76,10 +80,76 @@ def run(
         if isinstance(backend, EdifBackend):
             backend.listener = told.status
             backend.display.enabled = not progress
-            told.cancel = backend.cancel
+            told.cancel, told.cancelled = backend.cancel, functools.partial(_cancelled, backend)
         with model.session(backend=backend):
-            found = nnsight.save(work(model, tell_by_line))
+            found = nnsight.save(work(model, TellByLine()))
         return cast(dict[str, Any], found)
+
+
+R = TypeVar("R", bound="Result")
+
+
+class MethodStopped(EdifError):
+    """A method was interrupted; :attr:`partial` is its result as far as it was known, marked as partial, or None."""
+
+    def __init__(self, stopped: Stopped, partial: Result | None) -> None:
+        self.partial: Any = partial
+        told, why = stopped.told, f" {stopped.why}" if stopped.why else ""
+        kept = (
+            "Nothing of it can be used"
+            if partial is None
+            else "What it has is kept: `except edif.MethodStopped as stopped:` and `stopped.partial`, or `import sys; "
+            "sys.last_value.partial`"
+        )
+        super().__init__(f"Stopped after {int(told.known.sum())} of {len(told.known)} steps.{why} {kept}.")
+
+
+def result(
+    model: Any,
+    work: Callable[[Any, Tell], dict[str, Any]],
+    cells: int,
+    make: Callable[[dict[str, Any]], R],
+    known: Callable[[Telling], dict[str, Any] | None] = lambda told: None,
+    *,
+    remote: bool | str | None,
+    progress: bool,
+    what: str,
+) -> R:
+    """What ``make`` makes of what :func:`run` returns; it is drawn while the job runs.
+
+    Args:
+        known: what would have been returned, as far as it was told of by now; None where that is nothing.
+
+    Raises:
+        MethodStopped: interrupted; with what ``make`` makes of what is known, marked as partial.
+    """
+
+    def draw(told: Telling) -> dict[str, Any] | None:
+        some = known(told)
+        with contextlib.suppress(NotImplementedError):  # a kind without a view
+            return None if some is None else make(some).as_json()
+        return None
+
+    try:
+        found = run(model, work, cells, remote=remote, progress=progress, what=what, draw=draw)
+    except Stopped as stopped:
+        some = known(stopped.told)
+        partial = None if some is None else make(some)
+        if partial is not None:
+            done = stopped.told.known
+            partial.provenance["stopped"] = {"done": int(done.sum()), "of": len(done)}
+        raise MethodStopped(stopped, partial) from None
+    return make(found)
+
+
+def _cancelled(backend: EdifBackend) -> str:
+    """What is said of the job that was sent if somebody has cancelled it, from wherever; else nothing."""
+    id = backend.sent or backend.job_id
+    try:
+        job = submitted.job(id) if id else None
+    except EdifError:
+        job = None
+    return job.description if job is not None and job.state == "CANCELLED" else ""
 
 
 #: Makes the JSON of what is known of a job, or None while that is nothing.
@@ -110,10 +180,13 @@ class Telling:
     def __init__(self, cells: int, progress: bool, what: str = "job", draw: Draw | None = None) -> None:
         self.rows: dict[int, NDArray[Any]] = {}  #: by cell, its values, where they have been told
         self.known = np.zeros(cells, dtype=bool)
-        self.bases: dict[int, dict[str, Any]] = {}  #: of each pair or fact by number: what cells are compared with
+        self.bases: Base = {}  #: of each pair, fact or prompt by number: what is known beside cells
+        self._pieces: list[str] = []  #: of a message that has come in part
         self.batches = 0
         #: Ends the job; one that runs here is interrupted.
         self.cancel: Callable[[], None] = _interrupt
+        #: Why the job was cancelled; empty where it was not.
+        self.cancelled: Callable[[], str] = str
         self._bar: Bar
         if progress and job_view.in_notebook():
             drawn = None if draw is None else lambda: draw(self)
@@ -139,22 +212,26 @@ class Telling:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        why = self._why() if isinstance(error, JobFailed) else ""
         if error is None:
             self._bar.advance(len(self.known), len(self.known))
             self._bar.end(folded=True)
-        elif isinstance(error, KeyboardInterrupt) or (self._bar.cancelled and isinstance(error, JobFailed)):
-            stopped = Stopped(self)
+        elif isinstance(error, KeyboardInterrupt) or why:
+            stopped = Stopped(self, why)
             self._bar.end("CANCELLED", str(stopped))
             raise stopped from None
         else:
             self._bar.end("ERROR", str(error))
 
-    def cells_done(
-        self, places: Sequence[int], values: torch.Tensor, base: dict[int, dict[str, Any]] | None = None
-    ) -> None:
+    def _why(self) -> str:
+        """Who has cancelled the job that has failed, if somebody has."""
+        return self.cancelled() or ("Cancelled by you." if self._bar.cancelled else "")
+
+    def cells_done(self, places: Sequence[int], values: torch.Tensor, base: Base | None = None) -> None:
         """Cells have been measured, in this process."""
-        self.bases |= base or {}
-        self._take(places, values.numpy())
+        self._learn(base or {})
+        if len(places):
+            self._take(places, values.detach().cpu().numpy())
 
     def status(self, response: ResponseModel) -> bool:
         """A status or a printed line has come; True for a line that told of cells."""
@@ -169,13 +246,23 @@ class Telling:
             self._bar.log(text)
             return False
         try:
-            told = json.loads(text)[_TOLD]
-            values = np.frombuffer(base64.b64decode(told["values"]), dtype=told["dtype"]).reshape(told["shape"])
-            self.bases |= {int(number): base for number, base in told.get("base", {}).items()}
-            self._take(told["places"], values)
+            number, count, piece = json.loads(text)[_TOLD]
+            self._pieces = [*(self._pieces if number > 1 else []), piece]
+            if number == count:
+                self._told(json.loads("".join(self._pieces)))
         except (ValueError, KeyError, TypeError, IndexError):
             return False
         return True
+
+    def _told(self, message: dict[str, Any]) -> None:
+        for number, known in message.get("base", {}).items():
+            self._learn({int(number): {name: torch.from_numpy(_unpacked(one)) for name, one in known.items()}})
+        if "places" in message:
+            self._take(message["places"], _unpacked(message["values"]))
+
+    def _learn(self, base: Base) -> None:
+        for number, known in base.items():
+            self.bases[number] = {**self.bases.get(number, {}), **known}
 
     def _take(self, places: Sequence[int], values: NDArray[Any]) -> None:
         chosen = list(places)
@@ -184,6 +271,11 @@ class Telling:
         self.known[chosen] = True
         self.batches += 1
         self._bar.advance(int(self.known.sum()), len(self.known))
+
+
+def _unpacked(packed: dict[str, Any]) -> NDArray[Any]:
+    values = np.frombuffer(base64.b64decode(packed["values"]), dtype=packed["dtype"])
+    return values.reshape(packed["shape"]).copy()
 
 
 def _interrupt() -> None:

@@ -12,7 +12,7 @@ import xarray as xr
 
 from edif import asked, beside, outputs
 from edif.engine import patches
-from edif.engine.decoder import layers_of
+from edif.engine.decoder import Paths, layers_of
 from edif.engine.patches import KINDS, Fact
 from edif.engine.sweeps import BATCH_BYTES, Cell
 from edif.intervals import bootstrap
@@ -162,7 +162,7 @@ def causal_trace(
     samples: int = 10,
     seed: int = 0,
     layers: Sequence[int] | None = None,
-    path: str | None = None,
+    path: Paths = None,
     batch_tokens: int | None = None,
     batch_bytes: int = BATCH_BYTES,
     remote: bool | str | None = None,
@@ -186,54 +186,53 @@ def causal_trace(
         level: the standard deviation itself, instead.
         samples: of noise, for each prompt.
         layers: which; all by default.
-        path, batch_tokens, batch_bytes, remote: as in :func:`edif.sweep`.
+        path: as in :func:`edif.logit_lens`.
+        batch_tokens, batch_bytes, remote: as in :func:`edif.sweep`.
 
     Raises:
         ValueError: a subject that is not in its prompt, or a corrupt prompt of another length.
     """
-    tokenizer = model.tokenizer
-    facts = _facts(tokenizer, prompt, subject, answer, corrupt)
-    asked.check_context(model, [fact.ids for fact in facts])
+    facts = _facts(model, prompt, subject, answer, corrupt)
     chosen = [kinds] if isinstance(kinds, str) else list(kinds)
     asked.one_of("kind", chosen, KINDS)
     if window < 1 or samples < 1:
         raise ValueError("window and samples must be at least 1.")
+    if not all(np.isfinite(size) and size >= 0 for size in (noise, level or 0.0)):
+        raise ValueError("noise and level are standard deviations: finite, and not negative.")
     places, count = asked.layers(model, layers, path), len(layers_of(model, path))
     asked.check_cells(sum(len(fact.ids) for fact in facts) * len(chosen) * len(places), places)
     centres = [_cells(len(fact.ids), chosen, places, window, count) for fact in facts]
     cells = [[cell for _, cell in some] for some in centres]
-    work = functools.partial(
-        patches.causal_trace,
-        facts_asked=facts,
-        cells=cells,
-        noise=noise,
-        level=level,
-        samples=samples,
-        seed=seed,
-        limits={"layers": path, "batch_tokens": batch_tokens, "batch_bytes": batch_bytes},
+    limits = {"layers": path, "batch_tokens": batch_tokens, "batch_bytes": batch_bytes}
+    noises: dict[str, Any] = {"noise": noise, "level": level, "samples": samples, "seed": seed}
+    work = functools.partial(patches.causal_trace, facts_asked=facts, cells=cells, limits=limits, **noises)
+    how = {"window": window, "noise": noise, "samples": samples, "seed": seed}
+    return beside.result(
+        model,
+        work,
+        sum(map(len, cells)),
+        lambda found: _result(model, facts, chosen, places, centres, found, {**how, "level": found["level"]}),
+        functools.partial(_known, facts=facts, cells=cells, samples=samples),
+        remote=remote,
+        progress=progress,
+        what="causal trace",
     )
-    how = {"window": window, "noise": noise, "level": level, "samples": samples, "seed": seed}
-
-    def draw(told: beside.Telling) -> dict[str, Any]:
-        so_far = _so_far(told, cells, 1 if corrupt is not None else samples)
-        return _result(model, facts, chosen, places, centres, so_far, {**how, "level": level or 0.0}).as_json()
-
-    total = sum(map(len, cells))
-    found = beside.run(model, work, total, remote=remote, progress=progress, what="causal trace", draw=draw)
-    return _result(model, facts, chosen, places, centres, found, {**how, "level": found["level"]})
 
 
-def _so_far(told: beside.Telling, cells: list[list[Cell]], samples: int) -> dict[str, Any]:
-    """What :func:`_result` needs of a job that is not done: not-a-number where nothing is known yet."""
-    nan = float("nan")
+def _known(told: beside.Telling, facts: list[Fact], cells: list[list[Cell]], samples: int) -> dict[str, Any] | None:
+    """What comes back of a job, as far as it was told of by now; an answer that is not known is no token."""
+    if not told.rows:
+        return None
     found: dict[str, Any] = {"values": [], "corrupted": [], "clean": [], "answer": []}
     before = 0
-    for number, some in enumerate(cells):
-        base = told.bases.get(number, {"corrupted": [nan] * samples, "clean": nan, "answer": 0})
-        found["values"].append(torch.from_numpy(told.values(before, len(some), (samples,))))
-        found["corrupted"].append(torch.tensor(base["corrupted"], dtype=torch.float64))
-        found["clean"].append(base["clean"])
-        found["answer"].append(base["answer"])
+    for number, (fact, some) in enumerate(zip(facts, cells, strict=True)):
+        rows, base = 1 if fact.corrupt else samples, told.bases.get(number, {})
+        clean, level = base.get("figures", torch.full((2,), torch.nan, dtype=torch.float64)).tolist()
+        found["values"].append(torch.from_numpy(told.values(before, len(some), (rows,))))
+        found["corrupted"].append(base.get("corrupted", torch.full((rows,), torch.nan, dtype=torch.float64)))
+        found["clean"].append(clean)
+        found["answer"].append(int(base.get("answer", -1 if fact.answer is None else fact.answer)))
+        found.setdefault("level", level)
         before += len(some)
     return found
 
@@ -302,7 +301,7 @@ def _class(place: int, fact: Fact) -> str:
     return "first after" if place == end else "further"
 
 
-def _facts(tokenizer: Any, prompt: Any, subject: Any, answer: Any, corrupt: Any) -> list[Fact]:
+def _facts(model: Any, prompt: Any, subject: Any, answer: Any, corrupt: Any) -> list[Fact]:
     prompts, subjects = ([texts] if isinstance(texts, str) else list(texts) for texts in (prompt, subject))
     count = len(prompts)
     several = isinstance(answer, Sequence) and not isinstance(answer, str)
@@ -310,9 +309,9 @@ def _facts(tokenizer: Any, prompt: Any, subject: Any, answer: Any, corrupt: Any)
     replaced = [None] * count if corrupt is None else [corrupt] if isinstance(corrupt, str) else list(corrupt)
     if not count or {len(subjects), len(answers), len(replaced)} != {count}:
         raise ValueError(f"{count} prompts need as many subjects (and answers, and corrupt prompts, where given).")
-    facts = []
-    for text, named, right, other in zip(prompts, subjects, answers, replaced, strict=True):
-        ids = list(map(int, tokenizer(text).input_ids))
+    facts, tokenizer = [], model.tokenizer
+    rows = asked.prompt_ids(model, prompts)
+    for ids, named, right, other in zip(rows, subjects, answers, replaced, strict=True):
         span = subject_span(tokenizer, ids, named)
         bad = None if other is None else list(map(int, tokenizer(other).input_ids))
         if bad is not None and len(bad) != len(ids):
@@ -334,12 +333,12 @@ def subject_span(tokenizer: Any, ids: list[int], subject: str) -> tuple[int, int
     start = text.find(subject) if subject else -1
     if start < 0:
         raise ValueError(f"The subject {subject!r} is not in the prompt {text!r}.")
-    ends = [len(tokenizer.decode(ids[: place + 1])) for place in range(len(ids))]
     # a token belongs to the subject when it writes a character of it
-    begins = [0, *ends[:-1]]
-    inside = [
-        n
-        for n, (begin, end) in enumerate(zip(begins, ends, strict=True))
-        if begin < start + len(subject) and end > start
-    ]
+    inside, written = [], 0
+    for place in range(len(ids)):
+        written = len(tokenizer.decode(ids[: place + 1]))
+        if written > start:
+            inside.append(place)
+        if written >= start + len(subject):
+            break
     return inside[0], inside[-1] + 1

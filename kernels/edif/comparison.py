@@ -16,7 +16,7 @@ import xarray as xr
 import edif
 from edif import asked, beside, outputs
 from edif.engine import comparing as engine
-from edif.engine.decoder import layers_of
+from edif.engine.decoder import Paths, layers_of
 from edif.errors import EdifError
 from edif.intervals import bootstrap
 from edif.keeping import forget_here
@@ -110,7 +110,7 @@ def compare_models(
     layers: Sequence[tuple[int, int]] | None = None,
     stride: int = 1,
     top: int = 10,
-    paths: tuple[str | None, str | None] = (None, None),
+    paths: tuple[Paths, Paths] = (None, None),
     remote: bool | str | None = None,
     progress: bool = True,
 ) -> Comparison:
@@ -126,7 +126,7 @@ def compare_models(
         layers: pairs of layers to compare; by default those of the same relative depth.
         stride: every how many layers, counted from the last one, which is always there.
         top: how many of the most probable tokens are kept, and overlap.
-        paths: of the lists of layers, where they are at unusual places.
+        paths: of parts at unusual places, of both models; each as in :func:`edif.logit_lens`.
         remote: where it runs, as in ``model.trace``.
 
     Raises:
@@ -187,12 +187,15 @@ def _both(models: Any, readings: list[engine.Reading], remote: bool | str | None
 
     def run(side: int, **how: Any) -> Any:
         work = functools.partial(engine.read, asked=readings[side], ranked=_RANKED, **how)
-        return beside.run(models[side], work, len(readings[side].prompts), remote=remote, progress=progress)
+        count, what = len(readings[side].prompts), f"comparison, {_SIDES[side]} model"
+        return beside.run(models[side], work, count, remote=remote, progress=progress, what=what)
 
     try:
         one = run(begin, keep=name if shelved else None)
         held = one["logits"] if not shelved else name if there[end] else edif.kept(name)
         two = run(end, other=held)
+    except beside.Stopped as stopped:  # of half a comparison nothing can be said
+        raise beside.MethodStopped(stopped, None) from None
     finally:
         if there[begin] is True:
             _forget(name)

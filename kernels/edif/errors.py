@@ -9,6 +9,7 @@
     ├── TraceRefused             … to a trace (edif.remote; also a RemoteError of nnsight)
     ├── JobFailed                the job ended without a result
     │   └── TraceFailed          … while its trace waited for it (edif.remote; also a RemoteError of nnsight)
+    ├── MethodStopped            a method was interrupted; it holds the partial result (edif.beside)
     ├── SweepStopped             a sweep was interrupted or cancelled; it holds the partial result (edif.interventions)
     ├── NotKept                  a value is not kept (edif.keep) or not found (edif.kept)
     ├── ModelUnknown             the backend does not serve this model (also an OSError, as transformers raises)

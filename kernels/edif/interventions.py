@@ -134,8 +134,9 @@ def sweep(
     try:
         found = beside.run(model, work, len(wanted), remote=remote, progress=progress, what="sweep")
     except beside.Stopped as stopped:
+        told = stopped.told
         partial = SweepResult(
-            wanted, stopped.values(0, len(wanted)), np.empty(0), int(stopped.known.sum()), stopped.batches, 0.0
+            wanted, told.values(0, len(wanted)), np.empty(0), int(told.known.sum()), told.batches, 0.0
         )
         raise SweepStopped(partial) from None
     values, measured = (found[name].numpy() for name in ("values", "base"))

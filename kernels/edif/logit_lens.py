@@ -13,9 +13,11 @@ import xarray as xr
 
 from edif import asked, beside, outputs
 from edif.engine import lens
-from edif.engine.decoder import HEADED, SITES, layers_of
+from edif.engine.decoder import HEADED, SITES, Paths, layers_of
 from edif.result import Result, prompts_known, provenance, token_axes, token_texts
 
+#: More cells than this (with ten tokens each about 200 MB) do not come back.
+MOST_CELLS = 2_000_000
 _READABLE = tuple(site for site in SITES if site not in HEADED)
 
 
@@ -134,7 +136,7 @@ def logit_lens(
     targets: Sequence[int | str] = (),
     top: int = 10,
     tuned: Mapping[int, tuple[torch.Tensor, torch.Tensor]] | None = None,
-    path: str | None = None,
+    path: Paths = None,
     remote: bool | str | None = None,
     progress: bool = True,
 ) -> LogitLens:
@@ -152,7 +154,8 @@ def logit_lens(
         targets: tokens to follow through the layers, as ids or as texts of one token each.
         top: how many of the most probable tokens to keep.
         tuned: a tuned lens: by layer, matrix and offset, so that ``h + h @ matrix.T + offset`` is unembedded.
-        path: of the list of layers, where it is at an unusual place.
+        path: of the list of layers, where it is at an unusual place; or of several parts by name, such as
+            ``{"layers": "backbone.blocks", "attention": "mixer"}`` (see :data:`edif.engine.decoder.PLACES`).
         remote: where it runs, as in ``model.trace``.
 
     Raises:
@@ -176,11 +179,31 @@ def logit_lens(
         path=path,
     )
     whole = len(layers_of(model, path))
-    count = len(asked.numbers("layer", layers, whole)) if layers is not None else -(-whole // stride)
-    found = beside.run(model, work, count * len(ids), remote=remote, progress=progress, what="logit lens")
-    return lens_of(
-        model, ids, followed, positions, found, site=site, stride=stride, tuned=bool(tuned), layer_count=whole
+    chosen = outputs.every(whole, stride) if layers is None else asked.numbers("layer", layers, whole)
+    count, places = len(chosen), [len(asked.numbers("position", positions, len(row))) for row in ids]
+    asked.check_cells(count * sum(places), chosen, MOST_CELLS)
+    how = {"site": site, "stride": stride, "tuned": bool(tuned), "layer_count": whole}
+    return beside.result(
+        model,
+        work,
+        count * len(ids),
+        lambda found: lens_of(model, ids[: len(found["prompts"])], followed, positions, found, **how),
+        _known,
+        remote=remote,
+        progress=progress,
+        what="logit lens",
     )
+
+
+def _known(told: beside.Telling) -> dict[str, Any] | None:
+    """The prompts that have been told of by now, in their order; None without any."""
+    parts: list[dict[str, torch.Tensor]] = []
+    while (part := told.bases.get(len(parts))) is not None:
+        parts.append(part)
+    if not parts:
+        return None
+    layers = parts[0]["layers"].tolist()
+    return {"layers": layers, "prompts": [{n: v for n, v in one.items() if n != "layers"} for one in parts]}
 
 
 def lens_of(

@@ -108,12 +108,34 @@ def notes_of(reduced: Sequence[str]) -> list[str]:
     return [f"drawn to fit the notebook: {left}; all is in .data"] if left else []
 
 
+def not_finite(names: Sequence[str], bases: Sequence[Any], cells: Sequence[Any]) -> list[str]:
+    """What must be said of metrics that gave no finite number; the last axis of baselines and cells is that of metrics.
+
+    Not to be asked of a job that is not done: what is not known yet is not finite either.
+    """
+    rows = [np.concatenate([np.reshape(part, (-1, len(names))) for part in (*some, ())]) for some in (bases, cells)]
+    notes = []
+    for number, name in enumerate(names):
+        bad = [int((~np.isfinite(part[:, number])).sum()) for part in rows]
+        if any(bad):
+            said = f"{name} is not finite in {bad[0]} of {len(rows[0])} baselines and {bad[1]} of {len(rows[1])} cells"
+            notes.append(f"{said}: these are left empty")
+    return notes
+
+
+def stopped_note(stopped: Mapping[str, int]) -> str:
+    """What is said of a result that is not complete."""
+    return f"NOT COMPLETE: stopped after {stopped['done']} of {stopped['of']} steps"
+
+
 def frame(
     kind: str, title: str, known: Mapping[str, Any], notes: Sequence[str], view: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What the JSON of every result begins with; ``known`` is its provenance, ``notes`` say what is not known."""
     seconds = known.get("server_seconds", 0.0)
     spent = [f"{seconds:.1f} s beside the weights"] if seconds else []
+    spent += known.get("notes", [])
+    spent[:0] = [stopped_note(known["stopped"])] if "stopped" in known else []
     return {
         "version": VERSION,
         "kind": kind,

@@ -41,6 +41,10 @@ class Prompts:
             "answer": list(self.answer),
             "answer_tokens": [str(text) for text in token_texts(tokenizer, np.array(self.answer))],
             "aligned": [list(pair) for pair in self.alignment.pairs],
+            **{
+                f"{side}_tokens": token_texts(tokenizer, np.array(ids)).tolist()
+                for side, ids in (("clean", self.clean), ("corrupt", self.corrupt))
+            },
             "bos": begins_with_bos(tokenizer, self.clean),
         }
 
@@ -59,7 +63,22 @@ def prompt_pairs(model: Any, clean: Any, corrupt: Any, answer: Any, alignment: A
     alignments = list(alignment) if isinstance(alignment, Sequence) else [alignment] * len(goods)
     if len(alignments) != len(goods):
         raise ValueError(f"{len(goods)} pairs need as many alignments, or one for all.")
+    for given, good, bad in zip(alignments, goods, bads, strict=True):
+        _check_within(given, good, bad)
     return [
         Prompts(good, bad, right_and_wrong, given or align(good, bad))
         for good, bad, right_and_wrong, given in zip(goods, bads, answers, alignments, strict=True)
     ]
+
+
+def _check_within(given: Alignment | None, clean: list[int], corrupt: list[int]) -> None:
+    beyond = [
+        pair
+        for pair in (given.pairs if given else ())
+        if not (0 <= pair[0] < len(clean) and 0 <= pair[1] < len(corrupt))
+    ]
+    if beyond:
+        raise ValueError(
+            f"{beyond[0]} cannot be aligned: the clean prompt has positions 0 to {len(clean) - 1}, the corrupt one "
+            f"0 to {len(corrupt) - 1}."
+        )

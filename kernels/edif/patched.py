@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edif import beside
-from edif.alignment import Alignment
+from edif.alignment import of_pair
 from edif.engine import lens
 from edif.engine.decoder import HEADED, layers_of
 from edif.engine.lens import Change
@@ -39,8 +39,7 @@ def patched_lens(
     Raises:
         ValueError: a position without a counterpart, a site that is none of one place, a missing head.
     """
-    alignment = Alignment(tuple((one, other) for one, other in facts["aligned"]))
-    pair = Prompts(facts["clean_ids"], facts["corrupt_ids"], tuple(facts["answer"]), alignment)
+    pair = Prompts(facts["clean_ids"], facts["corrupt_ids"], tuple(facts["answer"]), of_pair(facts))
     run = pair.run(direction)
     layer, position = source or target
     if position not in run.positions:
@@ -53,9 +52,12 @@ def patched_lens(
         lens.read, prompts=[run.ids], site="residual", layers=None, stride=1, positions=None,
         targets=list(facts["answer"]), top=top, tuned=None, path=None, change=change,
     )  # fmt: skip
-    found = beside.run(model, work, count, what="patched lens", **how)
     part = site if head is None else f"{site} {head}"
     taken = "" if source in (None, target) else f" with that of layer {layer}, position {position}"
     where = f"{part} of layer {target[0]}, position {target[1]}, patched{taken} ({direction})"
     said = {"site": "residual", "stride": 1, "tuned": False, "layer_count": count, "patched": where}
-    return lens_of(model, [run.ids], list(facts["answer"]), None, found, **said)
+    targets = list(facts["answer"])
+    return beside.result(
+        model, work, count, lambda found: lens_of(model, [run.ids], targets, None, found, **said),
+        what="patched lens", **how,
+    )  # fmt: skip

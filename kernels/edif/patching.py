@@ -11,9 +11,10 @@ import torch
 import xarray as xr
 
 from edif import asked, beside, outputs, shown_results
-from edif.alignment import Alignment
+from edif.alignment import Alignment, of_pair
 from edif.engine import patches
-from edif.engine.decoder import SITES
+from edif.engine.decoder import SITES, Paths
+from edif.engine.metrics import METRICS
 from edif.engine.sweeps import BATCH_BYTES
 from edif.intervals import bootstrap
 from edif.logit_lens import LogitLens
@@ -73,6 +74,13 @@ class ActivationPatching(Result):
         clean, corrupt = self.data["clean"], self.data["corrupt"]
         largest = np.maximum(np.maximum(abs(clean), abs(corrupt)), 1.0)
         return (clean - corrupt).where(abs(clean - corrupt) > _TINY * largest)
+
+    def alignment(self, pair: int = 0) -> Alignment:
+        """Which positions of a pair's prompts correspond, to be looked at, and changed for another run.
+
+        Its ``edited(add=[(clean position, corrupt position)], drop=…)`` is what ``alignment=`` of the method takes.
+        """
+        return of_pair(self.provenance["pairs"][pair])
 
     @property
     def sites(self) -> list[str]:
@@ -156,7 +164,7 @@ def activation_patching(
     direction: str = "denoise",
     metric: Callable[[torch.Tensor], torch.Tensor] | None = None,
     alignment: Alignment | Sequence[Alignment] | None = None,
-    path: str | None = None,
+    path: Paths = None,
     batch_tokens: int | None = None,
     batch_bytes: int = BATCH_BYTES,
     remote: bool | str | None = None,
@@ -182,7 +190,8 @@ def activation_patching(
             clean run: what is necessary), or ``both``.  The two are not symmetric.
         metric: one of your own beside the others: of logits (rows, vocabulary), a value for each row.
         alignment: which positions correspond, where the default is not what you mean.
-        path, batch_tokens, batch_bytes, remote: as in :func:`edif.sweep`.
+        path: as in :func:`edif.logit_lens`.
+        batch_tokens, batch_bytes, remote: as in :func:`edif.sweep`.
 
     Raises:
         ValueError: unequal numbers of prompts, an answer that is not one token, prompts with nothing to align, or an
@@ -206,13 +215,13 @@ def activation_patching(
         metric=metric,
         limits={"layers": path, "batch_tokens": batch_tokens, "batch_bytes": batch_bytes},
     )
-    found = beside.run(
+    return beside.result(
         model,
         work,
         sum(map(len, plan.cells)),
+        lambda found: ActivationPatching(*plan.arrays(model, found, metric)),
+        functools.partial(plan.known, metrics=len(METRICS) + (metric is not None)),
         remote=remote,
         progress=progress,
         what="activation patching",
-        draw=lambda told: ActivationPatching(*plan.so_far(model, told, metric)).as_json(),
     )
-    return ActivationPatching(*plan.arrays(model, found, metric))

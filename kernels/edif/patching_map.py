@@ -12,8 +12,8 @@ import numpy as np
 import torch
 import xarray as xr
 
-from edif import asked, beside
-from edif.engine.decoder import HEADED, SITES
+from edif import asked, beside, outputs
+from edif.engine.decoder import HEADED, SITES, Paths
 from edif.engine.metrics import METRICS
 from edif.engine.patches import Pair
 from edif.engine.sweeps import Cell
@@ -32,7 +32,7 @@ class Map:
         ways: list[str],
         layers: Sequence[int] | None,
         positions: Sequence[int] | str | None,
-        path: str | None,
+        path: Paths,
         reaches: Callable[[Cell, Pair], bool] = lambda cell, run: True,
     ) -> None:
         self._reaches = reaches
@@ -67,19 +67,26 @@ class Map:
         self._same.append(cells)
         self.cells.append([cell for cell, same in cells if not same])
 
-    def so_far(self, model: Any, told: beside.Telling, metric: Callable[..., Any] | None) -> Any:
-        """What :meth:`arrays` needs of a job that is not done: not-a-number where nothing is known yet."""
-        size = len(METRICS) + (metric is not None)
-        nothing = [float("nan")] * size
+    def known(self, told: beside.Telling, metrics: int, sweeps: int = 1) -> dict[str, Any] | None:
+        """What comes back of a job, as far as it was told of by now; not-a-number where nothing is known yet.
+
+        Args:
+            metrics: how many each cell has.
+            sweeps: of each run; values are those of the last one.
+        """
+        if not told.rows:
+            return None
         found: dict[str, Any] = {"values": [], "changed": [], "source": []}
         before = 0
         for number, cells in enumerate(self.cells):
-            values = told.values(before, len(cells), (size,)) if cells else np.empty((0, size))
+            before += (sweeps - 1) * len(cells)
+            values = told.values(before, len(cells), (1, metrics)).reshape(len(cells), metrics)
             found["values"].append(torch.from_numpy(values))
             for name in ("changed", "source"):
-                found[name].append(torch.tensor(told.bases.get(number, {}).get(name, nothing), dtype=torch.float64))
+                nothing = torch.full((metrics,), torch.nan, dtype=torch.float64)
+                found[name].append(told.bases.get(number, {}).get(name, nothing))
             before += len(cells)
-        return self.arrays(model, found, metric)
+        return found
 
     def arrays(
         self, model: Any, found: dict[str, Any], metric: Callable[..., Any] | None, **known: Any
@@ -119,6 +126,9 @@ class Map:
             },
         )
         facts = [pair.facts(model.tokenizer) for pair in self._pairs]
+        if "facts" in found:  # of a job that is not done much is not known yet
+            cells = [value.numpy() for value in found["values"] if len(value)]
+            known["notes"] = outputs.not_finite(names, [*map(np.asarray, found["changed"] + found["source"])], cells)
         more = {"positions": "together"} if self._together else {}
         formula = "(x − corrupt) / (clean − corrupt)"
         return data, provenance(model, found, pairs=facts, normalised=formula, **more, **known)

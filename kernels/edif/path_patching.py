@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 from edif import asked, beside
 from edif.alignment import Alignment
 from edif.engine import paths
-from edif.engine.decoder import HEADED, READABLE, layers_of
+from edif.engine.decoder import HEADED, READABLE, Paths, layers_of
+from edif.engine.metrics import METRICS
 from edif.engine.patches import Pair
 from edif.engine.paths import SENDERS, THROUGH, order
 from edif.engine.sweeps import BATCH_BYTES, Cell
@@ -45,7 +46,7 @@ def path_patching(
     through: str = "nothing",
     direction: str = "denoise",
     alignment: Alignment | Sequence[Alignment] | None = None,
-    path: str | None = None,
+    path: Paths = None,
     batch_tokens: int | None = None,
     batch_bytes: int = BATCH_BYTES,
     remote: bool | str | None = None,
@@ -64,7 +65,8 @@ def path_patching(
         senders: of ``head``, ``attention``, ``mlp``.
         layers, positions: of the senders; all by default.
         through: ``nothing``, or ``mlp``: MLPs on the way pass on what they get, as in Wang et al.
-        path, batch_tokens, batch_bytes, remote: as in :func:`edif.sweep`.
+        path: as in :func:`edif.logit_lens`.
+        batch_tokens, batch_bytes, remote: as in :func:`edif.sweep`.
 
     Raises:
         ValueError: as :func:`edif.activation_patching` does; a receiver or sender that is not there.
@@ -85,17 +87,24 @@ def path_patching(
         through=through,
         limits={"layers": path, "batch_tokens": batch_tokens, "batch_bytes": batch_bytes},
     )
-    count = 2 * sum(map(len, plan.cells))
-    found = beside.run(model, work, count, remote=remote, progress=progress, what="path patching")
     said: dict[str, Any] = {"path": f"to {targets.words()}" + (f", through {through}" if through != "nothing" else "")}
     said |= {"receivers": targets.as_json(), "through": through}
-    return PathPatching(*plan.arrays(model, found, None, **said))
+    return beside.result(
+        model,
+        work,
+        2 * sum(map(len, plan.cells)),
+        lambda found: PathPatching(*plan.arrays(model, found, None, **said)),
+        functools.partial(plan.known, metrics=len(METRICS), sweeps=2),
+        remote=remote,
+        progress=progress,
+        what="path patching",
+    )
 
 
 class _Receivers:
     """Where senders' changes are read and put in."""
 
-    def __init__(self, model: Any, cells: list[Cell], path: str | None) -> None:
+    def __init__(self, model: Any, cells: list[Cell], path: Paths) -> None:
         count = len(layers_of(model, path))
         if not cells:
             raise ValueError(

@@ -7,61 +7,36 @@
 from __future__ import annotations
 
 import inspect
-import unicodedata
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 from edif import colours
+from edif.picture_attention import attention
+from edif.picture_effects import comparison, probe, steering
+from edif.picture_parts import (
+    LOOKS,
+    NAN,
+    Cell,
+    Chart,
+    Line,
+    Panel,
+    Picture,
+    Row,
+    bos_words,
+    entry,
+    finite,
+    joined,
+    map_of,
+    model_words,
+    number,
+    place_of,
+    probability,
+    signed,
+    visible,
+)
 
-_SIGNS = {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍"}
 #: Layers of a lens that are shown at first, as in extensions/src/core/lens-layers.ts.
 _ALL, _LAST, _EARLIER = 16, 6, 7
-_NAN = float("nan")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One cell: what stands in it, its step of a scale (empty: not known), and its figure in words."""
-
-    text: str
-    step: str
-    figure: str
-    bold: bool = False
-    pinned: bool = False
-
-
-@dataclass(frozen=True)
-class Row:
-    """A layer with its cells; without cells a band that stands for layers that are not shown."""
-
-    name: str
-    cells: tuple[Cell, ...] = ()
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One grid: layers downwards from the last one × columns; ``marked`` columns are orange."""
-
-    name: str
-    columns: tuple[str, ...]
-    marked: frozenset[int]
-    rows: tuple[Row, ...]
-
-
-@dataclass(frozen=True)
-class Picture:
-    """What is drawn: panels side by side on one scale, with their legend."""
-
-    title: str
-    origin: str
-    panels: tuple[Panel, ...]
-    tilted: bool  #: narrow cells without text, heads at a slant
-    steps: tuple[str, ...]
-    low: str
-    high: str
-    meaning: str
-    foot: str
 
 
 def of(drawn: dict[str, Any], **chosen: Any) -> Picture:
@@ -69,7 +44,10 @@ def of(drawn: dict[str, Any], **chosen: Any) -> Picture:
 
     Args:
         chosen: what is shown where a result holds several: ``prompt`` and ``all_layers`` of a lens; ``pair``,
-            ``direction``, ``metric``, ``site`` and ``position`` of a patching map; ``fact`` of a causal trace.
+            ``direction``, ``metric``, ``site`` and ``position`` of a patching map, or its ``average`` over pairs;
+            ``fact`` of a causal trace, or its ``average`` over facts; ``prompt``, ``layer`` and ``head`` of attention;
+            ``prompt``, ``metric`` and ``layer`` of steering; ``position``, ``towards`` and ``layer`` of a probe;
+            ``prompt`` and ``figure`` of compared models.
 
     Raises:
         ValueError: there is no such choice.
@@ -79,6 +57,10 @@ def of(drawn: dict[str, Any], **chosen: Any) -> Picture:
         "logit_lens": lens,
         "activation_patching": patching,
         "causal_trace": trace,
+        "attention": attention,
+        "steering": steering,
+        "probe": probe,
+        "comparison": comparison,
     }
     if drawn["kind"] not in kinds:
         raise NotImplementedError(f"There is no picture of {drawn['kind']} yet: all of it is in .data.")
@@ -91,13 +73,13 @@ def of(drawn: dict[str, Any], **chosen: Any) -> Picture:
 
 def lens(drawn: dict[str, Any], *, prompt: int = 0, all_layers: bool = False) -> Picture:
     """The most probable token of each cell, coloured by its probability."""
-    held, layers, top = _entry(drawn["prompts"], prompt, "prompt"), drawn["layers"], drawn["top"]
+    held, layers, top = entry(drawn["prompts"], prompt, "prompt"), drawn["layers"], drawn["top"]
     words, ids, count = drawn["vocabulary"]["texts"], drawn["vocabulary"]["ids"], len(held["tokens"])
     pins = set(drawn["view"].get("pins", ()))
 
     def cell(layer: int, place: int) -> Cell:
         at = (layer * count + place) * top
-        token, value = held["top"][at], _number(held["probability"][at])
+        token, value = held["top"][at], number(held["probability"][at])
         final = drawn["final"] and layer == len(layers) - 1
         pinned = token is not None and ids[token] in pins
         text = "–" if token is None else visible(words[token])
@@ -114,11 +96,11 @@ def lens(drawn: dict[str, Any], *, prompt: int = 0, all_layers: bool = False) ->
         rows.append(Row(str(layers[layer]), tuple(cell(layer, place) for place in range(count))))
         hidden = 0
     columns = tuple(visible(words[token]) for token in held["tokens"])
-    origin = [_model(drawn), _bos(held["bos"]), f"“{visible(held['prompt'], blank=' ')}”"]
+    origin = [model_words(drawn), bos_words(held["bos"]), f"“{visible(held['prompt'], blank=' ')}”"]
     panel = Panel("", columns, frozenset(), tuple(rows))
     meaning = "probability of the top token" + (", pinned ones in orange" if pins else "")
     return Picture(
-        drawn["title"], _joined(origin), (panel,), False, colours.SEQUENTIAL, "0", "1", meaning, drawn["foot"]
+        drawn["title"], joined(origin), (panel,), False, colours.SEQUENTIAL, "0", "1", meaning, drawn["foot"]
     )
 
 
@@ -130,109 +112,145 @@ def patching(
     metric: str | None = None,
     site: str | None = None,
     position: int = -1,
+    average: bool = False,
 ) -> Picture:
-    """Effects of patching, 0 as in the corrupt run and 1 as in the clean one; of heads, those at one position."""
-    held = _entry(drawn["pairs"], pair, "pair")
-    way, measure = _named(drawn["directions"], direction), _named(drawn["metrics"], metric)
-    place = drawn["sites"][_named([one["name"] for one in drawn["sites"]], site)]
+    """Effects of patching, 0 as in the corrupt run and 1 as in the clean one; of heads, those at one position.
+
+    With ``average`` the mean over pairs, position by position.
+    """
+    held = entry(drawn["pairs"], pair, "pair")
+    way, measure = place_of(drawn["directions"], direction), place_of(drawn["metrics"], metric)
+    place = drawn["sites"][place_of([one["name"] for one in drawn["sites"]], site)]
     run, parts, layers = held["runs"][way], place["parts"], drawn["layers"]
-    words, count = drawn["vocabulary"]["texts"], len(run["tokens"])
-    headed = place["part"] is not None
-    clean, corrupt = run["clean"][measure], run["corrupt"][measure]
-    chosen = _entry(range(count), position, "position")
-
-    def effect(layer: int, column: int) -> float:
-        at, part = (chosen, column) if headed else (column, 0)
-        value = run["values"][place["name"]][((measure * len(layers) + layer) * count + at) * parts + part]
-        return _NAN if value is None or not run["defined"][measure] else (value - corrupt) / (clean - corrupt)
-
+    words, headed = drawn["vocabulary"]["texts"], place["part"] is not None
     heads = ["all positions"] if drawn["together"] else [visible(words[token]) for token in run["tokens"]]
+    marked = frozenset() if headed or drawn["together"] or average else frozenset(run["differs"])
+    if average:
+        effects, heads = _mean_effects(drawn, way, place["name"])
+    else:
+        effects = _effects(run, place["name"], measure)
+    shaped = _Shaped(effects, len(layers), len(heads), parts, measure)
+    chosen = entry(range(len(heads)), position, "position")
     columns = tuple(f"{place['part']} {n}" for n in range(parts)) if headed else tuple(heads)
-    values = [[effect(layer, column) for column in range(len(columns))] for layer in range(len(layers))]
-    most = max((abs(value) for row in values for value in row if value == value), default=0.0) or 1.0  # noqa: PLR0124
-    differs = frozenset() if headed or drawn["together"] else frozenset(run["differs"])
-    panel = _map("", columns, differs, layers, values, lambda value: colours.diverging(value, most))
-    at = f" at {heads[chosen]}" if headed else ""
-    meaning = f"effect on {drawn['metrics'][measure]}, {place['name']}{at}, {drawn['directions'][way]}"
-    texts = [f"{name} “{visible(held[name], blank=' ')}”" for name in ("clean", "corrupt")]
-    baselines = f"{drawn['metrics'][measure]}: clean {signed(clean)}, corrupt {signed(corrupt)}".replace("_", " ")
-    return Picture(
-        drawn["title"],
-        _joined([_model(drawn), _bos(held["bos"]), *texts]),
-        (panel,),
-        True,
-        colours.DIVERGING,
-        signed(-most),
-        signed(most),
-        meaning.replace("_", " "),
-        _joined([baselines, drawn["foot"]]),
-    )
+    values = [
+        [shaped.at(layer, chosen, part) if headed else shaped.at(layer, part, 0) for part in range(len(columns))]
+        for layer in range(len(layers))
+    ]
+    most = max((abs(value) for row in values for value in finite(row)), default=0.0) or 1.0
+    panel = map_of("", columns, marked, layers, values, lambda value: colours.diverging(value, most))
+    name = drawn["metrics"][measure]
+    meaning = f"effect on {name}, {place['name']}{f' at {heads[chosen]}' if headed else ''}, {drawn['directions'][way]}"
+    clean, corrupt = run["clean"][measure], run["corrupt"][measure]
+    baselines = f"{name}: clean {signed(clean)}, corrupt {signed(corrupt)}".replace("_", " ")
+    texts = [f"{side} “{visible(held[side], blank=' ')}”" for side in ("clean", "corrupt")]
+    about = ["mean over pairs"] if average else [bos_words(held["bos"]), *texts]
+    scale = (colours.DIVERGING, signed(-most), signed(most), meaning.replace("_", " "))
+    foot = joined([drawn.get("approximate", ""), "" if average else baselines, drawn["foot"]])
+    return Picture(drawn["title"], joined([model_words(drawn), *about]), (panel,), True, *scale, foot)
 
 
-def trace(drawn: dict[str, Any], *, fact: int = 0) -> Picture:
-    """Indirect effects of all kinds side by side on one scale; the subject's tokens are orange."""
-    held, layers, kinds = _entry(drawn["facts"], fact, "fact"), drawn["layers"], drawn["kinds"]
-    words, count = drawn["vocabulary"]["texts"], len(held["tokens"])
-    numbers = [_number(value) for value in held["effect"]]
-    low, high = min(0.0, *_known(numbers)), max(0.0, *_known(numbers))
+class _Shaped:
+    """Effects, flat in (metric, layer, position, part)."""
+
+    def __init__(self, values: list[float], layers: int, positions: int, parts: int, metric: int) -> None:
+        self._values, self._layers, self._positions, self._parts = values, layers, positions, parts
+        self._metric = metric
+
+    def at(self, layer: int, position: int, part: int) -> float:
+        """One effect."""
+        row = (self._metric * self._layers + layer) * self._positions + position
+        return self._values[row * self._parts + part]
+
+
+def _effects(run: dict[str, Any], site: str, metric: int) -> list[float]:
+    """Normalised by one metric's baselines; not-a-number where these hardly differ."""
+    clean, corrupt = run["clean"][metric], run["corrupt"][metric]
+    if not run["defined"][metric]:
+        return [NAN] * len(run["values"][site])
+    return [NAN if value is None else (value - corrupt) / (clean - corrupt) for value in run["values"][site]]
+
+
+def _mean_effects(drawn: dict[str, Any], way: int, site: str) -> tuple[list[float], list[str]]:
+    """Mean effects over pairs, and names of positions, whose tokens differ from pair to pair."""
+    if drawn["mean"] is None:
+        raise ValueError("There is no mean in this drawing (one pair, or too many cells): .mean() computes it.")
+    held = drawn["mean"][way]
+    names = ["all positions"] if drawn["together"] else [str(place) for place in range(held["positions"])]
+    return [number(value) for value in held["mean"][site]], names
+
+
+def trace(drawn: dict[str, Any], *, fact: int = 0, average: bool = False) -> Picture:
+    """Indirect effects of all kinds side by side on one scale, and by layer, at the subject's last token and the last.
+
+    The subject's tokens are orange.  With ``average`` of all facts, by what a token is to the subject.
+    """
+    if average:
+        return _trace_average(drawn)
+    held, words = entry(drawn["facts"], fact, "fact"), drawn["vocabulary"]["texts"]
     columns = tuple(visible(words[token]) for token in held["tokens"])
-    panels = []
-    for kind, name in enumerate(kinds):
-        start = kind * len(layers) * count
-        values = [numbers[start + layer * count :][:count] for layer in range(len(layers))]
-        subject = frozenset(range(*held["subject"]))
-        made = _map(name, columns, subject, layers, values, lambda value: colours.sequential(value, low, high))
-        panels.append(made)
+    middle, around = ([number(value) for value in held[name]] for name in ("effect", "spread"))
+    low, high = ([m + sign * s for m, s in zip(middle, around, strict=True)] for sign in (-1, 1))
+    chosen = dict.fromkeys((held["subject"][1] - 1, len(columns) - 1))
+    charts = [_by_layer(drawn, at, f"{columns[at]}, ± spread", middle, low, high) for at in chosen]
     replaced = "" if held["corrupt"] is None else f"corrupt “{visible(held['corrupt'], blank=' ')}”"
-    asked = f"“{visible(held['prompt'], blank=' ')}” → {visible(words[held['answer']])}"
-    known = f"clean {probability(held['clean'])}, subject corrupted {probability(held['corrupted'])}"
-    return Picture(
-        drawn["title"],
-        _joined([_model(drawn), _bos(held["bos"]), asked, replaced]),
-        tuple(panels),
-        True,
-        colours.SEQUENTIAL,
-        signed(low),
-        signed(high),
-        f"indirect effect on the answer’s probability; windows of {drawn['window']} layers for mlp and attention",
-        _joined([known, drawn["foot"]]),
-    )
+    answer = "–" if held["answer"] is None else visible(words[held["answer"]])  # of an interrupted trace
+    asked = f"“{visible(held['prompt'], blank=' ')}” → {answer}"
+    clean, corrupted = (probability(number(held[name])) for name in ("clean", "corrupted"))
+    known = f"clean {clean}, subject corrupted {corrupted}"
+    origin = joined([model_words(drawn), bos_words(held["bos"]), asked, replaced])
+    marked = frozenset(range(*held["subject"]))
+    return _traced(drawn, columns, marked, middle, origin, joined([known, drawn["foot"]]), charts)
 
 
-def visible(text: str, blank: str = "␣") -> str:
-    """Text with every blank and unseen character drawn, as the views do; ``blank`` stands for a plain space."""
-    if not text:
-        return "∅"
-    return "".join(blank if one == " " else _SIGNS.get(one) or _seen(one) for one in text)
+def _trace_average(drawn: dict[str, Any]) -> Picture:
+    held = drawn["average"]
+    if held is None:
+        raise ValueError("This trace has one fact: an average needs several.")
+    columns, facts = tuple(held["classes"]), max(held["facts"])
+    middle, low, high = ([number(value) for value in held[name]] for name in ("mean", "low", "high"))
+    chosen = [at for at, name in enumerate(columns) if name in ("last subject", "last")]
+    charts = [_by_layer(drawn, at, f"{columns[at]}, interval", middle, low, high) for at in chosen]
+    marked = frozenset(at for at, name in enumerate(columns) if "subject" in name)
+    origin = joined([model_words(drawn), f"average over {facts} facts, by what a token is to the subject"])
+    return _traced(drawn, columns, marked, middle, origin, drawn["foot"], charts)
 
 
-def probability(value: float) -> str:
-    """Three decimals, or a power of ten where these would show nothing."""
-    if value != value:  # noqa: PLR0124
-        return "–"
-    return f"{value:.1e}" if 0 < value < 0.0005 else f"{value:.3f}"
-
-
-def signed(value: float | None) -> str:
-    """With its sign and three decimals."""
-    if value is None or value != value:  # noqa: PLR0124
-        return "–"
-    return f"{value:+.3f}".replace("-", "−") if value else "0"
-
-
-def _map(
-    name: str,
+def _traced(
+    drawn: dict[str, Any],
     columns: tuple[str, ...],
     marked: frozenset[int],
-    layers: list[int],
-    values: list[list[float]],
-    step: Callable[[float], str],
-) -> Panel:
-    rows = [
-        Row(str(layer), tuple(Cell("", step(value), signed(value)) for value in row))
-        for layer, row in zip(layers, values, strict=True)
-    ]
-    return Panel(name.replace("_", " "), columns, marked, tuple(reversed(rows)))
+    numbers: list[float],
+    origin: str,
+    foot: str,
+    charts: list[Chart],
+) -> Picture:
+    layers, count = drawn["layers"], len(columns)
+    low, high = min([0.0, *finite(numbers)]), max([0.0, *finite(numbers)])
+    panels = []
+    for kind, name in enumerate(drawn["kinds"]):
+        start = kind * len(layers) * count
+        values = [numbers[start + layer * count :][:count] for layer in range(len(layers))]
+        panels.append(map_of(name, columns, marked, layers, values, lambda value: colours.sequential(value, low, high)))
+    meaning = f"indirect effect on the answer’s probability; windows of {drawn['window']} layers for mlp and attention"
+    scale = (colours.SEQUENTIAL, signed(low), signed(high), meaning)
+    return Picture(drawn["title"], origin, tuple(panels), True, *scale, foot, charts=tuple(charts))
+
+
+def _by_layer(
+    drawn: dict[str, Any], column: int, name: str, middle: list[float], low: list[float], high: list[float]
+) -> Chart:
+    """The paper's line plot (Meng et al. 2022, figure 3): one column of every kind by layer."""
+    layers, kinds = drawn["layers"], drawn["kinds"]
+    count = len(middle) // (len(layers) * len(kinds))
+
+    def of(values: list[float], kind: int) -> tuple[float, ...]:
+        return tuple(values[kind * len(layers) * count + layer * count + column] for layer in range(len(layers)))
+
+    lines = tuple(
+        Line(kind.replace("_", " "), LOOKS[n % 3], of(middle, n), of(low, n), of(high, n), dashed=n > 2)
+        for n, kind in enumerate(kinds)
+    )
+    return Chart(f"indirect effect at {name}", "layer", tuple(layers), lines)
 
 
 def _first_shown(count: int) -> set[int]:
@@ -242,40 +260,3 @@ def _first_shown(count: int) -> set[int]:
     below = count - _LAST - 1
     earlier = (int((below - 1) * (1 - (n / (_EARLIER - 1)) ** 1.3) + 0.5) for n in range(_EARLIER))
     return {*range(count - _LAST, count), *earlier}
-
-
-def _entry(entries: Sequence[Any], at: int, name: str) -> Any:
-    if not -len(entries) <= at < len(entries):
-        raise ValueError(f"There is no {name} {at}: there are {len(entries)}, counted from 0.")
-    return entries[at]
-
-
-def _named(names: Sequence[str], name: str | None) -> int:
-    if name is not None and name not in names:
-        raise ValueError(f"There is no {name!r} here: choose from {', '.join(names)}.")
-    return 0 if name is None else names.index(name)
-
-
-def _seen(one: str) -> str:
-    unseen = unicodedata.category(one) in ("Cc", "Cf", "Co", "Cs", "Cn", "Zs", "Zl", "Zp")
-    return f"⟨U+{ord(one):04X}⟩" if unseen else one
-
-
-def _known(values: list[float]) -> list[float]:
-    return [value for value in values if value == value]  # noqa: PLR0124
-
-
-def _number(value: float | None) -> float:
-    return _NAN if value is None else value
-
-
-def _model(drawn: dict[str, Any]) -> str:
-    return f"{drawn['provenance']['model']} · {drawn['provenance']['dtype']}"
-
-
-def _bos(begins: bool | None) -> str:
-    return "" if begins is None else "BOS" if begins else "no BOS"
-
-
-def _joined(parts: Sequence[str]) -> str:
-    return " · ".join(part for part in parts if part)

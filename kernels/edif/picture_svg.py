@@ -16,7 +16,8 @@ import resvg_py
 from edif import colours
 from edif.colours import Theme
 from edif.errors import EdifError
-from edif.picture import Cell, Panel, Picture
+from edif.picture_chart import WIDE, Plot, high
+from edif.picture_parts import NOTHING, Cell, Panel, Picture
 
 _MONO = "'DejaVu Sans Mono', ui-monospace, Menlo, Consolas, monospace"
 _SANS = "'DejaVu Sans', system-ui, 'Segoe UI', Helvetica, Arial, sans-serif"
@@ -25,6 +26,9 @@ _LOOK = {
     "dark": {"ground": "#181b21", "text": "#f2f4f8", "muted": "#a9b0bd", "line": "#323843", "quiet": "#262b34"},
 }
 _ORANGE = {"light": "#b3590f", "dark": "#ff9d3c"}
+_BLUE = {"light": "#2850a0", "dark": "#79b0ff"}
+#: Sides of a small square and what is around it; so many stand in a row, and so many charts.
+_SQUARE, _AROUND, _SQUARES, _CHARTS = 96.0, 14.0, 6, 3
 _LETTER = 7.3  #: width of a letter of 12 px in a monospaced font
 _EDGE, _GAP, _NAMES = 16.0, 32.0, 44.0
 _STEPPED = 11.0  #: height of a cell of a map
@@ -82,25 +86,33 @@ def wide(text: str) -> int:
     return sum(2 if unicodedata.east_asian_width(one) in "WF" else 1 for one in text)
 
 
+def _names(panel: Panel) -> float:
+    """How wide the names of rows are: layers as a rule, of a head's map tokens."""
+    return max(_NAMES, *(wide(row.name) * 6.8 + 16 for row in panel.rows if row.cells)) if panel.rows else _NAMES
+
+
 class _Drawing:
     """The parts of one document, from top to bottom."""
 
     def __init__(self, picture: Picture, theme: Theme) -> None:
         self._picture, self._theme = picture, theme
-        self._look = {**_LOOK[theme], "orange": _ORANGE[theme]}
+        self._look = {**_LOOK[theme], "orange": _ORANGE[theme], "blue": _BLUE[theme]}
         self._parts: list[str] = []
         self._wide = 480.0
 
     def document(self) -> str:
         picture = self._picture
         legend = 2 * _EDGE + 4 * len(picture.steps) + 7 * wide(f"{picture.low}  {picture.high}  {picture.meaning}")
-        self._wide = max(self._wide, self._across(), legend)
+        self._wide = max(self._wide, self._across(), legend if picture.panels else 0.0)
         self._text(picture.title, _EDGE, 26, size=14, bold=True)
-        x, top, bottom = _EDGE, 64 + self._lines(picture.origin, 44), 0.0
+        top = 64 + self._lines(picture.origin, 44)
+        x, bottom = _EDGE, top - 20
         for panel in picture.panels:
             right, low = self._panel(panel, x, top)
             x, bottom = right + _GAP, max(bottom, low)
-        bottom = self._legend(bottom + 20)
+        if picture.panels:
+            bottom = self._legend(bottom + 20)
+        bottom = self._charts(self._thumbs(bottom))
         if picture.foot:
             bottom += 18 + self._lines(picture.foot, bottom + 18)
         high = bottom + 16
@@ -116,8 +128,35 @@ class _Drawing:
 
     def _across(self) -> float:
         """How wide all panels are together."""
-        each = [_NAMES + sum(self._widths(panel)) + self._leaning(panel) for panel in self._picture.panels]
-        return sum(each) + _GAP * (len(each) - 1) + 2 * _EDGE
+        each = [_names(panel) + sum(self._widths(panel)) + self._leaning(panel) for panel in self._picture.panels]
+        squares = min(len(self._picture.thumbs), _SQUARES) * (_SQUARE + _AROUND)
+        charts = min(len(self._picture.charts), _CHARTS) * WIDE
+        return max(sum(each) + _GAP * (len(each) - 1), squares, charts) + 2 * _EDGE
+
+    def _thumbs(self, top: float) -> float:
+        """Small squares in rows, each below its name; gives the lower edge."""
+        for number, thumb in enumerate(self._picture.thumbs):
+            row, column = divmod(number, _SQUARES)
+            x, y = _EDGE + column * (_SQUARE + _AROUND), top + 34 + row * (_SQUARE + _AROUND + 16)
+            self._text(thumb.name, x, y - 4, size=11, colour="muted")
+            side = _SQUARE / max(len(thumb.steps), 1)
+            for down, steps in enumerate(thumb.steps):
+                for across, step in enumerate(steps):
+                    if step != NOTHING:
+                        place = (x + across * side, y + down * side, side, side)
+                        self._rect(*place, colours.ground(step, self._theme), ' shape-rendering="crispEdges"')
+        rows = -(-len(self._picture.thumbs) // _SQUARES)
+        return top + (18 + rows * (_SQUARE + _AROUND + 16) if rows else 0)
+
+    def _charts(self, top: float) -> float:
+        """Charts in rows; gives the lower edge."""
+        charts = self._picture.charts
+        each = high(charts)
+        for number, chart in enumerate(charts):
+            row, column = divmod(number, _CHARTS)
+            plot = Plot(chart, _EDGE + column * WIDE, top + 30 + row * each, self._look, self._text)
+            self._parts += plot.parts()
+        return top + 24 + -(-len(charts) // _CHARTS) * each if charts else top
 
     def _leaning(self, panel: Panel) -> float:
         """How far heads at a slant stand out to the right."""
@@ -136,30 +175,30 @@ class _Drawing:
 
     def _panel(self, panel: Panel, x: float, top: float) -> tuple[float, float]:
         """One grid; gives its right and lower edge."""
-        tilted = self._picture.tilted
+        tilted, names = self._picture.tilted, _names(panel)
         letters = max(wide(name) for name in panel.columns)
         heads = top + (math.ceil(letters * _LETTER * 0.72) + 14 if tilted else 16) + (16 if panel.name else 0)
         widths = self._widths(panel)
         if panel.name:
-            self._text(panel.name, x + _NAMES, top + 8, size=12, bold=True)
-        self._heads(panel, x + _NAMES, heads - 4, widths)
+            self._text(panel.name, x + names, top + 8, size=12, bold=True)
+        self._heads(panel, x + names, heads - 4, widths)
         y = heads
         quiet = tilted and len(panel.rows) > _MANY
         for number, row in enumerate(panel.rows):
             if not row.cells:
-                self._rect(x + _NAMES, y, sum(widths), 13, self._look["quiet"])
-                self._text(f"··· {row.name}", x + _NAMES + sum(widths) / 2, y + 10, size=10, anchor="middle")
+                self._rect(x + names, y, sum(widths), 13, self._look["quiet"])
+                self._text(f"··· {row.name}", x + names + sum(widths) / 2, y + 10, size=10, anchor="middle")
                 y += 14
                 continue
             high = _STEPPED if tilted else 20.0
-            if not quiet or number == 0 or int(row.name) % 5 == 0:
-                self._text(row.name, x + _NAMES - 8, y + high / 2 + 4, size=11, colour="muted", anchor="end")
-            at = x + _NAMES
+            if not quiet or number == 0 or not row.name.isdigit() or int(row.name) % 5 == 0:
+                self._text(row.name, x + names - 8, y + high / 2 + 4, size=11, colour="muted", anchor="end")
+            at = x + names
             for cell, width in zip(row.cells, widths, strict=True):
                 self._cell(cell, at, y, width, high)
                 at += width
             y += high
-        return x + _NAMES + sum(widths) + self._leaning(panel), y
+        return x + names + sum(widths) + self._leaning(panel), y
 
     def _widths(self, panel: Panel) -> list[float]:
         if self._picture.tilted:
@@ -171,7 +210,7 @@ class _Drawing:
         ]
 
     def _heads(self, panel: Panel, x: float, y: float, widths: list[float]) -> None:
-        self._text("layer", x - 8, y, size=11, colour="muted", anchor="end")
+        self._text(panel.corner, x - 8, y, size=11, colour="muted", anchor="end")
         for at, (name, width) in enumerate(zip(panel.columns, widths, strict=True)):
             colour, bold = ("orange", True) if at in panel.marked else ("muted", False)
             turned = f"rotate(-45 {x + width / 2:.1f} {y:.1f})" if self._picture.tilted else ""
@@ -180,6 +219,8 @@ class _Drawing:
             x += width
 
     def _cell(self, cell: Cell, x: float, y: float, width: float, high: float) -> None:
+        if cell.step == NOTHING:
+            return
         known = cell.step != ""
         fill = colours.ground(cell.step, self._theme) if known else "url(#edif-unknown)"
         edge = f' stroke="{self._look["orange"]}" stroke-width="2"' if cell.pinned else ""

@@ -13,6 +13,7 @@ import xarray as xr
 
 from edif import asked, beside, outputs
 from edif.engine import probes as engine
+from edif.engine.decoder import Paths
 from edif.engine.linear import folds as spread
 from edif.engine.sweeps import BATCH_BYTES
 from edif.intervals import bootstrap, wilson
@@ -144,7 +145,7 @@ def probe(
     strengths: Sequence[float] = STRENGTHS,
     effects_on: int = 8,
     seed: int = 0,
-    path: str | None = None,
+    path: Paths = None,
     batch_tokens: int | None = None,
     batch_bytes: int = BATCH_BYTES,
     remote: bool | str | None = None,
@@ -170,7 +171,8 @@ def probe(
         answers: by label, the token that the model should say for that class; without them effects are left out.
         strengths: of steering, in mean norms of the layer's activations.
         effects_on: of how many prompts effects are computed, of all classes in turn.
-        path, batch_tokens, batch_bytes, remote: as in :func:`edif.sweep`.
+        path: as in :func:`edif.logit_lens`.
+        batch_tokens, batch_bytes, remote: as in :func:`edif.sweep`.
 
     Raises:
         ValueError: other numbers of labels, too few prompts of a class, or an answer that is not one token.
@@ -191,8 +193,15 @@ def probe(
     asked.check_cells(plan.count(), chosen)
     limits = {"layers": path, "batch_tokens": batch_tokens, "batch_bytes": batch_bytes}
     work = functools.partial(engine.probe, prompts=ids, asked=plan, limits=limits)
-    found = beside.run(model, work, len(chosen) + plan.count(), remote=remote, progress=progress)
-    return _result(model, ids, plan, [str(name) for name in classes], found)
+    return beside.result(
+        model,
+        work,
+        len(chosen) + plan.count(),
+        lambda found: _result(model, ids, plan, [str(name) for name in classes], found),
+        remote=remote,
+        progress=progress,
+        what="probe",
+    )
 
 
 def _places(ids: list[list[int]], positions: Sequence[int] | str) -> list[int]:

@@ -65,6 +65,16 @@ class Result:
     def __init_subclass__(cls) -> None:
         _KINDS[cls.kind] = cls
 
+    @property
+    def complete(self) -> bool:
+        """Whether all that was asked for was computed; False for what is left of an interrupted method."""
+        return "stopped" not in self.provenance
+
+    def _mark(self) -> str:
+        """What must stand beside a result that is not complete, or has numbers that are none."""
+        known = self.provenance.get("stopped")
+        return " · ".join([*([outputs.stopped_note(known)] if known else []), *self.provenance.get("notes", [])])
+
     def to_xarray(self) -> xr.Dataset:
         """All arrays with their axes; the provenance is in its attributes."""
         return self.data.assign_attrs(kind=self.kind, provenance=json.dumps(self.provenance))
@@ -149,6 +159,9 @@ class Result:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         bundle: dict[str, Any] = {"text/html": self.table(), "text/plain": repr(self)}
+        if self._mark():
+            bundle["text/html"] += f"<p>{escape(self._mark())}</p>"
+            bundle["text/plain"] += f"\n{self._mark()}"
         try:
             bundle[RESULT_TYPE] = self.as_json()
         except NotImplementedError:

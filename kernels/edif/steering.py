@@ -13,7 +13,7 @@ import xarray as xr
 
 from edif import asked, beside, outputs
 from edif.engine import directions as engine
-from edif.engine.decoder import HEADED, SITES, layers_of
+from edif.engine.decoder import HEADED, SITES, Paths, layers_of
 from edif.engine.directions import ABLATIONS
 from edif.engine.metrics import METRICS, UNANSWERED
 from edif.engine.sweeps import BATCH_BYTES
@@ -121,7 +121,7 @@ def steer(
     seed: int = 0,
     tokens: int = 0,
     metric: Callable[[torch.Tensor], torch.Tensor] | None = None,
-    path: str | None = None,
+    path: Paths = None,
     batch_tokens: int | None = None,
     batch_bytes: int = BATCH_BYTES,
     remote: bool | str | None = None,
@@ -148,7 +148,8 @@ def steer(
         controls: how many random directions of the same length are tried beside.
         tokens: how many tokens to write at each strength, greedily.
         metric: one of your own beside the others: of logits (rows, vocabulary), a value for each row.
-        path, batch_tokens, batch_bytes, remote: as in :func:`edif.sweep`.
+        path: as in :func:`edif.logit_lens`.
+        batch_tokens, batch_bytes, remote: as in :func:`edif.sweep`.
 
     Raises:
         ValueError: an empty prompt, a direction of another width, or an answer that is not one token.
@@ -159,31 +160,58 @@ def steer(
     asked.one_of("site to steer", [site], SITES_STEERED)
     asked.one_of("ablation", ablations, ABLATIONS)
     asked.one_of("unit", [unit], ("norm", "direction"))
-    if not len(strengths) or not np.isfinite(strengths).all() or tokens < 0 or controls < 0:
-        raise ValueError("strengths are finite numbers, at least one; tokens and controls are not negative.")
-    for row in ids:
-        asked.numbers("position", positions, len(row))
+    _check_numbers(ids, strengths, positions, tokens, controls)
     answers: list[Any] = [None] * len(ids) if answer is None else asked.answers(model.tokenizer, answer, len(ids))
     plan = engine.Steering(
         site, chosen, strengths, unit == "norm", ablations, controls, seed, positions, _TOP, tokens
     )  # fmt: skip
-    cells = plan.count() * len(ids)
-    asked.check_cells(cells, chosen)
+    asked.check_cells(plan.count() * len(ids), chosen)
+    limits = {"layers": path, "batch_tokens": batch_tokens, "batch_bytes": batch_bytes}
+    given = _given(model, direction, chosen, path)
     work = functools.partial(
-        engine.steer,
-        prompts=ids,
-        direction=_given(model, direction, chosen, path),
-        asked=plan,
-        answers=answers,
-        metric=metric,
-        limits={"layers": path, "batch_tokens": batch_tokens, "batch_bytes": batch_bytes},
+        engine.steer, prompts=ids, direction=given, asked=plan, answers=answers, metric=metric, limits=limits
     )
-    found = beside.run(model, work, cells * (1 + bool(tokens)), remote=remote, progress=progress, what="steering")
     names = [*(METRICS if answer is not None else UNANSWERED), *([asked.name_of(metric)] if metric else [])]
-    return _result(model, ids, plan, answers, names, found)
+    return beside.result(
+        model,
+        work,
+        plan.count() * len(ids) * (1 + bool(tokens)),
+        lambda found: _result(model, ids, plan, answers, names, found),
+        functools.partial(_known, plan=plan, prompts=len(ids), metrics=len(names)),
+        remote=remote,
+        progress=progress,
+        what="steering",
+    )
 
 
-def _given(model: Any, direction: Any, layers: list[int], path: str | None) -> Any:
+def _check_numbers(
+    ids: list[list[int]], strengths: Sequence[float], positions: Sequence[int] | None, tokens: int, controls: int
+) -> None:
+    if not len(strengths) or not np.isfinite(strengths).all() or tokens < 0 or controls < 0:
+        raise ValueError("strengths are finite numbers, at least one; tokens and controls are not negative.")
+    for row in ids:
+        asked.numbers("position", positions, len(row))
+
+
+def _known(told: beside.Telling, plan: engine.Steering, prompts: int, metrics: int) -> dict[str, Any] | None:
+    """What comes back of a job, as far as it was told of by now; None before anything was steered."""
+    if not told.rows or prompts not in told.bases:
+        return None
+    width, count = metrics + 2 * plan.top, plan.count()
+    found: dict[str, Any] = {**told.bases[prompts], "values": [], "changed": [], "written": []}
+    for number in range(prompts):
+        base = told.bases.get(number, {})
+        held = told.values(number * count * (1 + bool(plan.tokens)), count, (1, width)).reshape(count, width)
+        best = held[:, metrics : metrics + plan.top]
+        best[np.isnan(best)] = -1  # no token
+        found["values"].append(torch.from_numpy(held))
+        found["changed"].append(base.get("changed", torch.full((width,), torch.nan, dtype=torch.float64)))
+        if plan.tokens:
+            found["written"].append(base.get("written", torch.full((len(plan.texts()), plan.tokens), -1)))
+    return found
+
+
+def _given(model: Any, direction: Any, layers: list[int], path: Paths) -> Any:
     """What the engine takes as directions: vectors by layer, or prompts with and without."""
     if isinstance(direction, Sequence) and len(direction) and isinstance(direction[0], tuple):
         having, lacking = (asked.prompt_ids(model, [pair[side] for pair in direction]) for side in (0, 1))
@@ -236,7 +264,7 @@ def _result(
         **({"ablation": plan.ablations} if plan.ablations else {}),
         **token_axes(tokenizer, padded_tokens(ids), ("prompt", "position")),
     }
-    how = {
+    how: dict[str, Any] = {
         "site": plan.site,
         "unit": "norms of the layer’s activations" if plan.relative else "lengths of the direction",
         "positions": None if plan.positions is None else list(plan.positions),
@@ -244,6 +272,8 @@ def _result(
         "seed": plan.seed,
         "tokens": plan.tokens,
     }
+    if "facts" in found:  # of a job that is not done much is not known yet
+        how["notes"] = outputs.not_finite(names, [base[:, :count]], [values[..., :count]])
     known = provenance(model, found, **prompts_known(tokenizer, ids), **how)
     return Steering(xr.Dataset(arrays, coordinates), known)
 

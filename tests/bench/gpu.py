@@ -24,7 +24,7 @@ from nnsight.schema.request import RequestModel
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from edif_backend.executors.pool import ExecutorPool, Limits
+from edif_backend.executors.pool import ExecutorPool, Limits, Work
 from edif_backend.executors.weights_keeper import digest
 from edif_backend.models.catalogue import ModelEntry
 from edif_backend.models.snapshots import MANIFEST, RECIPE, FileRecord, Manifest
@@ -110,15 +110,15 @@ async def job_s(pool: ExecutorPool, payload: bytes, user: str) -> tuple[float, f
     """One job: until its result is here, and in the executor, in seconds."""
     began = time.perf_counter()
     done = await pool.run(
-        user=user,
-        compress=True,
-        env={},
-        payload=payload,
-        sink=_Nowhere(),
-        keeper=_Nowhere(),
-        time_limit_s=60,
-        started=lambda: None,
-        said=lambda _: None,
+        Work(
+            user=user,
+            compress=True,
+            env={},
+            payload=payload,
+            sink=_Nowhere(),
+            keeper=_Nowhere(),
+            time_limit_s=60,
+        )
     )
     taken = time.perf_counter() - began
     await pool.judged()

@@ -29,7 +29,8 @@ from rich.console import Console
 from rich.table import Table
 
 from edif_backend.executors import capabilities, jail, walls
-from edif_backend.executors.pool import ExecutorPool, Limits
+from edif_backend.executors.executor import _REST_S
+from edif_backend.executors.pool import ExecutorPool, Limits, Work
 from edif_backend.models.catalogue import DEMO_ID, TINY_ID, Catalogue
 from edif_backend.models.snapshots import prepare
 from edif_backend.settings import BackendSettings
@@ -121,15 +122,15 @@ class Bench:
         """One job, until its result is here."""
         began = time.perf_counter()
         await pool.run(
-            user=user,
-            compress=True,
-            env={},
-            payload=self.payload,
-            sink=Nowhere(),
-            keeper=Nowhere(),  # no job of a benchmark keeps anything
-            time_limit_s=60,
-            started=lambda: None,
-            said=lambda _: None,
+            Work(
+                user=user,
+                compress=True,
+                env={},
+                payload=self.payload,
+                sink=Nowhere(),
+                keeper=Nowhere(),  # no job of a benchmark keeps anything
+                time_limit_s=60,
+            )
         )
         taken = (time.perf_counter() - began) * 1000
         await pool.judged()
@@ -164,6 +165,7 @@ class Bench:
                 await asyncio.sleep(SETTLE_S)
                 taken[name].append(await self.job_ms(pool, user))
         figures = {name: round(statistics.median(values), 1) for name, values in taken.items()}
+        await asyncio.sleep(_REST_S + 0.5)
         figures["own_mb"] = round(max(own_bytes(executor.pid) for executor in self.ahead._kept) / 1e6, 1)
         rates = [(await self.per_s(1), await self.per_s(2)) for _ in range(3)]
         figures["two_to_one"] = round(statistics.median(two / one for one, two in rates), 2)

@@ -7,8 +7,8 @@ import itertools
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 
 import psycopg
@@ -36,7 +36,9 @@ class Cut:
         self._door.bind(str(folder / ".s.PGSQL.5432"))
         self._door.listen()
         self.at: str | None = None  #: ``before`` or ``after`` the commit
+        self.meanwhile: Callable[[], object] = lambda: None  #: done between a cut before the commit and its being felt
         self.cuts = 0
+        self._cutting = threading.Lock()
         threading.Thread(target=self._serve, daemon=True).start()
 
     def _serve(self) -> None:
@@ -52,7 +54,9 @@ class Cut:
         with suppress(OSError), client, server:
             while data := client.recv(65536):
                 if self.at == "before" and b"COMMIT" in data:
-                    self._hang_up(client, server)
+                    with self._cutting:
+                        self.meanwhile()
+                        self._hang_up(client, server)
                     return
                 if self.at == "after" and b"COMMIT" in data:
                     self.at = "answer"
@@ -66,13 +70,15 @@ class Cut:
                     self._hang_up(client, server)
                     return
                 client.sendall(data)
-            client.shutdown(socket.SHUT_RDWR)
+            with self._cutting:
+                client.shutdown(socket.SHUT_RDWR)
 
     def _hang_up(self, *ends: socket.socket) -> None:
         self.at = None
         self.cuts += 1
         for end in ends:
-            end.shutdown(socket.SHUT_RDWR)
+            with suppress(OSError):  # the server's end may be gone
+                end.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         self._door.shutdown(socket.SHUT_RDWR)
@@ -124,6 +130,33 @@ def test_every_change_happens_once_when_its_commit_is_cut_off(jobs: Jobs, cut: C
     assert jobs.complete(job.id, "d", 2, "results/x", 1, {})
     assert cut.cuts == 6
     assert kinds(jobs) == [*"RECEIVED QUEUED DISPATCHED RUNNING LOG QUEUED DISPATCHED COMPLETED".split()]
+
+
+@pytest.mark.parametrize("others", [0, 5])
+def test_a_change_is_not_lost_with_the_server_that_had_not_written_it(
+    new_postgres, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, others: int
+) -> None:
+    """A server that died gives the number of such a transaction to another one, after it began again."""
+    server, folder = new_postgres(), tmp_path_factory.mktemp("pg")
+    cut, url = Cut(server.folder, folder), server.new_database()
+
+    def die() -> None:
+        server.stop("immediate")
+        server.start()
+        with psycopg.connect(url, autocommit=True) as another:
+            for _ in range(others):
+                another.execute("UPDATE migrations SET at = at")
+
+    with (
+        closing(cut),
+        closing(open_jobs(tmp_path / "unused", url=SecretStr(url.replace(str(server.folder), str(folder))))) as jobs,
+    ):
+        with psycopg.connect(url, autocommit=True) as another:
+            another.execute("CHECKPOINT")
+        cut.meanwhile, cut.at = die, "before"
+        jobs.submit(submission(1))
+        assert cut.cuts == 1
+        assert kinds(jobs) == ["RECEIVED", "QUEUED"]
 
 
 def test_a_connection_that_ended_is_made_again(jobs: Jobs, postgres) -> None:

@@ -102,6 +102,7 @@ def lab(notebooks: Path) -> Iterator[str]:
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
+            cwd=home,  # where it keeps what is edited together
         )
         try:
             wait_until_serving(f"{address}/api", process, log)

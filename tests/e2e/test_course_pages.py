@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import Browser, Page, expect
 from tests.course_hub import ROOT, CourseHub
+from tests.e2e.password_login import log_in
 from tests.e2e.test_page import looked_at
 
 if TYPE_CHECKING:
@@ -50,22 +51,12 @@ def browser_of(courses: CourseHub, page: Page) -> Iterator[Callable[[str], Page]
         opened.append(context)
         shown = context.new_page()
         shown.set_default_timeout(120_000)
-        log_in(courses, shown, user)
+        log_in(shown, courses.installation, user, ROOT)
         return shown
 
     yield of
     for context in opened:
         context.close()
-
-
-def log_in(courses: CourseHub, page: Page, user: str) -> None:
-    """Through the hub's login to the courses."""
-    page.goto(f"{courses.installation.url('proxy')}{ROOT}")
-    page.fill("#username_input", user)
-    kind = "admin-password" if user == "admin" else "user-password"
-    page.fill("#password_input", courses.installation.secret(kind))
-    page.click("#login_submit")
-    page.wait_for_url(f"**{ROOT}")
 
 
 def test_a_week_of_a_course(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 from playwright.sync_api import Page, expect
+from tests.e2e.password_login import log_in as through_login
 
 if TYPE_CHECKING:
     from conftest import Workbench
@@ -58,12 +59,7 @@ def log_in(workbench: Workbench, page: Page) -> Callable[..., None]:
     """Opens an address as ``user``, through the hub's login that stands before it."""
 
     def open_as(user: str, path: str = "/services/edif/", on: Page | None = None) -> None:
-        shown = on or page
-        shown.goto(f"{workbench.installation.url('proxy')}{path}")
-        shown.fill("#username_input", user)
-        shown.fill("#password_input", workbench.installation.secret("user-password"))
-        shown.click("#login_submit")
-        shown.wait_for_url(f"**{path}")
+        through_login(on or page, workbench.installation, user, path)
 
     return open_as
 

@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from playwright.sync_api import Page, expect
-from tests.course_hub import ROOT, CourseHub, until
+from tests.course_hub import ROOT, CourseHub
 from tests.e2e.test_course_pages import browser_of as browser_of  # noqa: PLC0414 (a fixture)
+from tests.hub_alone import until
 
 _EMPTY = {
     "nbformat": 4,

@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from edif_backend.cli.main import app
+from edif_hub.login import private_file
 from edif_protocol.installation import Installation
 
 
@@ -47,7 +48,14 @@ def pair(tmp_path: Path) -> tuple[Commands, Commands]:
     }.items():
         (home / name).parent.mkdir(parents=True, exist_ok=True)
         (home / name).write_text(content)
-    (home / "secrets" / "link-key").chmod(0o600)
+    for name in ("account-names", "auth-state"):  # who is who at which university; the keys of their tokens
+        one.installation.secret(name)
+    (home / "hub" / "cookie_secret").write_text("secret")
+    for name in ("secrets/link-key", "hub/cookie_secret"):
+        (home / name).chmod(0o600)
+    (home / "secrets").chmod(0o700)
+    with sqlite3.connect(private_file(home / "hub" / "jupyterhub.sqlite")) as database:
+        database.execute("CREATE TABLE users (encrypted_auth_state BLOB)")
     (home / "hub" / "users" / "ada" / "course").symlink_to("/courses/lab")
     assert one.edif("limits", "set", "--user", "ada", "weight=3").exit_code == 0  # makes the jobs database
     return one, other
@@ -73,6 +81,10 @@ def test_a_round_trip_brings_all_back_and_leaves_out_what_is_made_again(
     assert not {name for name in _names(after) if name.startswith(("logs/", "models/large"))}
     assert (after / "secrets" / "link-key").stat().st_mode & 0o777 == 0o600
     assert (after / "hub" / "users" / "ada" / "course").readlink() == Path("/courses/lab")
+    for name in ("secrets/account-names", "secrets/auth-state", "hub/cookie_secret", "hub/jupyterhub.sqlite"):
+        assert (after / name).stat().st_mode & 0o777 == 0o600, name
+    assert (after / "secrets").stat().st_mode & 0o777 == 0o700
+    assert other.installation.secret("account-names") == one.installation.secret("account-names")
     assert (after / "objects" / "results" / "1").read_text() == "result" * 1000
     assert other.json("limits")["user:ada"] == {"weight": 3.0}
     assert "backup.restore" in {act["act"] for act in other.json("audit")}

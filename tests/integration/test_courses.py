@@ -10,7 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
-from tests.course_hub import ROOT, CourseHub, until
+from tests.course_hub import ROOT, CourseHub
+from tests.hub_alone import until
 from tests.lti_platform import LearningPlatform, served
 
 NOTEBOOK = json.dumps(
@@ -249,10 +250,16 @@ def test_an_instructor_enters_a_students_server_with_leave_alone_and_not_after(h
     prof.send(f"ling/help/{id[1]}/open", "ling/")
     ada.send("ling/help", "ling/", do="end", id=id[1])
     until(lambda: not enters(), "prof is out again", 60)
-    noted = [json.loads(line)["what"] for line in hub.edif("course", "log", "ling").splitlines()]
-    assert [what for what in noted if what.startswith("help")] == [
-        "help-asked", "help-given", "help-entered", "help-ended",
+    mine = [json.loads(line) for line in hub.edif("course", "log", "ling").splitlines()]
+    noted = [(line["act"], line["by"]) for line in mine if line["act"].startswith("course.help")]
+    assert noted == [
+        ("course.help-asked", "prof"), ("course.help-given", "ada"), ("course.help-entered", "prof"),
+        ("course.help-ended", "ada"),
     ]  # fmt: skip
+    # One log with the hub's and the commands' own lines, one reader.
+    all_of_it = hub.workbench.json("audit", "--limit", "1000")
+    assert [line for line in mine if line not in all_of_it] == []
+    assert ("server.start", "ada") in [(line["act"], line["on"]) for line in all_of_it]
 
 
 def test_a_launch_from_a_learning_platform_lands_in_the_course(hub: CourseHub) -> None:

@@ -29,7 +29,7 @@ from tests.memory_keeper import MemoryKeeper
 
 from edif_backend.errors import ExecutorLost, JobFailed, UserCodeFailed
 from edif_backend.executors import jail
-from edif_backend.executors.pool import ExecutorPool, Limits
+from edif_backend.executors.pool import ExecutorPool, Limits, Work
 from edif_backend.models.catalogue import TINY_ID, ModelEntry
 from edif_backend.models.snapshots import Snapshot, prepare
 
@@ -109,15 +109,16 @@ async def run(
     sink = Kept()
     lines = [] if said is None else said
     await pool.run(
-        user=user,
-        compress=False,
-        env={},
-        payload=capture.payload,
-        sink=sink,
-        keeper=MemoryKeeper(),
-        time_limit_s=120,
-        started=lambda: None,
-        said=lines.append,
+        Work(
+            user=user,
+            compress=False,
+            env={},
+            payload=capture.payload,
+            sink=sink,
+            keeper=MemoryKeeper(),
+            time_limit_s=120,
+            said=lines.append,
+        )
     )
     return torch.load(io.BytesIO(sink.data), weights_only=False)["answer"]
 
@@ -270,15 +271,15 @@ async def test_a_forged_end_gives_nothing_but_ones_own_bytes(pool: ExecutorPool,
     with model.trace(torch.tensor([[0, 1, 2]]), backend=capture):
         answer = speak(raw).save()  # noqa: F841 - read on the far side
     done = await pool.run(
-        user="ada",
-        compress=False,
-        env={},
-        payload=capture.payload,
-        sink=sink,
-        keeper=MemoryKeeper(),
-        time_limit_s=20,
-        started=lambda: None,
-        said=lambda _: None,
+        Work(
+            user="ada",
+            compress=False,
+            env={},
+            payload=capture.payload,
+            sink=sink,
+            keeper=MemoryKeeper(),
+            time_limit_s=20,
+        )
     )
     assert sink.data == b"mine"
     assert done.result_bytes == 4

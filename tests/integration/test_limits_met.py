@@ -61,6 +61,22 @@ def test_who_has_used_up_the_day_is_told_so(workbench: Workbench, client: str) -
     assert "and 0 s a day is your limit. The count starts anew at midnight UTC, in " in answer["second"]
 
 
+def test_the_limits_of_a_group_of_the_hub_hold_for_its_members_alone(workbench: Workbench) -> None:
+    member, stranger = "of-the-seminar", "not-of-it"
+    workbench.key(member)
+    token = workbench.installation.secret("hub-admin-token")
+    with httpx.Client(
+        base_url=f"{workbench.installation.url('hub')}/hub/api", headers={"Authorization": f"token {token}"}, timeout=60
+    ) as hub:
+        hub.post("/groups/seminar").raise_for_status()
+        hub.post("/groups/seminar/users", json={"users": [member]}).raise_for_status()
+    done = workbench.edif("limits", "set", "--group", "seminar", "device_seconds_per_day=0.001")
+    assert done.returncode == 0, done.stderr
+    script = "tell(first=sleep(0.1), second=refusal(0))"
+    assert "and 0 s a day is your limit." in told(workbench, "edif", script, member)["second"]
+    assert told(workbench, "edif", script, stranger)["second"].startswith("(1, ")
+
+
 def test_a_refusal_says_when_to_come_back_and_leaves_nothing_behind(workbench: Workbench) -> None:
     limit(workbench, "full", "payload_bytes=1")
     before = workbench.json("jobs")

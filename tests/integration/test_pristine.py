@@ -23,7 +23,7 @@ from nnsight import TransformersModel
 from nnsight.schema.request import RequestModel
 from tests.memory_keeper import MemoryKeeper
 
-from edif_backend.executors.pool import ExecutorPool, Limits
+from edif_backend.executors.pool import ExecutorPool, Limits, Work
 from edif_backend.models.catalogue import TINY_ID, ModelEntry
 from edif_backend.models.snapshots import Snapshot, prepare
 
@@ -180,15 +180,15 @@ async def send(pool: ExecutorPool, payload: bytes, user: str) -> dict[str, Any]:
     """What one job of ``user`` saves, once its executor has been judged."""
     sink = Sink()
     await pool.run(
-        user=user,
-        compress=False,
-        env={},
-        payload=payload,
-        sink=sink,
-        keeper=MemoryKeeper(),
-        time_limit_s=20,
-        started=lambda: None,
-        said=lambda _: None,
+        Work(
+            user=user,
+            compress=False,
+            env={},
+            payload=payload,
+            sink=sink,
+            keeper=MemoryKeeper(),
+            time_limit_s=20,
+        )
     )
     await pool.judged()
     saved: dict[str, Any] = torch.load(io.BytesIO(sink.data), weights_only=False)

@@ -7,6 +7,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,6 +18,8 @@ from tests.hub_alone import HubAlone, hub_alone, until
 
 #: Long enough for a loaded machine to start a kernel in, short enough to be waited for.
 IDLE_S = 25
+#: Where a server in rescue writes.
+MEMORY = Path("/dev/shm")  # noqa: S108 (looked at, not written to)
 #: The home of a user whose name begins with "full" is a file system of 4 MiB with nothing left.
 START = (
     'case "$USER" in full*) exec bwrap --die-with-parent --dev-bind / / --size 4194304 --tmpfs "$HOME" '
@@ -109,6 +112,7 @@ def test_an_idle_server_is_stopped_after_a_warning_and_a_busy_one_is_not(hub: Hu
 
 
 def test_a_full_disk_keeps_nobody_out_and_can_be_cleared(hub: HubAlone) -> None:
+    before = set(MEMORY.glob("edif-rescue-*"))
     with hub.browser("fullada") as browser:
         hub.start(browser, "fullada")
         server = Server(browser, "fullada")
@@ -119,6 +123,10 @@ def test_a_full_disk_keeps_nobody_out_and_can_be_cleared(hub: HubAlone) -> None:
         assert "large.bin" in server.ask("GET", "api/contents/").text
         assert server.ask("DELETE", "api/contents/large.bin").status_code == 204
         assert server.ask("PUT", "api/contents/new.txt", content).status_code in (200, 201)
+    [rescue] = set(MEMORY.glob("edif-rescue-*")) - before
+    with hub.api() as api:
+        api.delete("/users/fullada/server")
+    until(lambda: not rescue.exists(), "the end of what a server in rescue has in memory")
 
 
 def test_a_tutorial_is_put_back_and_what_was_made_of_it_kept(hub: HubAlone) -> None:

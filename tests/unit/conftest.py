@@ -19,6 +19,7 @@ from transformers import (
     LlamaConfig,
     MistralConfig,
     PretrainedConfig,
+    PreTrainedModel,
     Qwen2Config,
     Qwen3Config,
 )
@@ -54,13 +55,28 @@ def families(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Transf
         if not home.exists():
             ends = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), tokenizer.eos_token_id)
             torch.manual_seed(0)
-            AutoModelForCausalLM.from_config(FAMILIES[family](vocab_size=len(tokenizer), **ends)).save_pretrained(home)
+            made = AutoModelForCausalLM.from_config(FAMILIES[family](vocab_size=len(tokenizer), **ends))
+            _uneven(made)
+            made.save_pretrained(home)
             tokenizer.save_pretrained(home)
         model = TransformersModel(str(home), task="text-generation", dispatch=True, attn_implementation="eager")
         model._module.eval().requires_grad_(False)
         return model
 
     return make
+
+
+def _uneven(model: PreTrainedModel) -> None:
+    """Offsets and scales that are not all zero and one, as trained models have them: none may be forgotten.
+
+    And weights so large that layers of this width say something to each other, above the noise of rounding.
+    """
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() == 1:
+                parameter.add_(torch.randn(parameter.shape), alpha=0.1)
+            else:
+                parameter.mul_(4)
 
 
 @pytest.fixture

@@ -89,6 +89,18 @@ class TestOfOneFamily:
             value = exact if cell["head"] is None else exact[cell["head"]]
             assert cell["exact"] == pytest.approx(float(value), abs=1e-5)
 
+    def test_refining_keeps_to_the_alignment_that_was_given(self, model: TransformersModel) -> None:
+        corrupt = CLEAN.replace("store", "city of Paris")
+        ids = [model.tokenizer(text).input_ids for text in (CLEAN, corrupt)]
+        last = edif.Alignment([(len(ids[0]) - 1, len(ids[1]) - 1), (2, 5)])
+        found = _attributed(model, sites=["residual"], corrupt=corrupt, alignment=last)
+        refined = found.refine(model, 3, progress=False)
+        exact = activation_patching(model, CLEAN, corrupt, ANSWER, alignment=last, progress=False).effect()[0]
+        assert {cell["position"] for cell in refined} <= {5, len(ids[1]) - 1}
+        for cell in refined:
+            value = float(exact.sel(layer=cell["layer"])[cell["position"]])
+            assert cell["exact"] == pytest.approx(value, abs=1e-5)
+
     def test_serialized_as_for_the_backend_it_is_the_same(self, model: TransformersModel) -> None:
         here, there = (_attributed(model, sites=["head", "attention"], remote=r) for r in (False, "local"))
         assert here.data.equals(there.data)

@@ -158,6 +158,15 @@ class TestOfOneFamily:
             ({"kinds": "neuron"}, "There is no kind 'neuron': choose from state"),
             ({"prompt": [PROMPT, PROMPT]}, "2 prompts need as many subjects"),
             ({"samples": 0}, "at least 1"),
+            ({"noise": float("nan")}, "standard deviations: finite"),
+            ({"level": -1.0}, "standard deviations: finite"),
+            ({"layers": [4]}, "There is no layer 4"),
+            ({"answer": " gave a drink"}, "tokens here .*, and one is needed"),
+            ({"prompt": PROMPT + " the" * 3000}, "tokens and this model takes 2048 at most"),
+            (
+                {"prompt": [PROMPT + " the" * 1500] * 11, "subject": [SUBJECT] * 11},
+                r"cells, and one job computes 100000 at most: every 2. layer fits: layers=range\(1, 4, 2\)",
+            ),
         ],
     )
     def test_bad_input_is_one_sentence(self, model: TransformersModel, change: dict[str, Any], said: str) -> None:

@@ -15,6 +15,7 @@ from edif_courses.records import Person, Role
 from edif_courses.register import Register
 from edif_courses.roster_file import Entry, read_roster
 from edif_courses.settings import CourseSettings
+from edif_protocol.audit_log import AuditLog
 from edif_protocol.installation import Installation
 
 OPERATOR = Person("admin", operator=True)
@@ -160,12 +161,24 @@ def test_a_link_lets_in_until_it_is_closed_and_nobody_back_who_was_removed(desk:
         desk.enrolment.join(code, Person("bob"), "")
 
 
-def test_every_change_is_noted_with_who_and_what(desk: Desk) -> None:
+def test_every_change_is_noted_with_who_and_what_in_the_one_log(desk: Desk, tmp_path: Path) -> None:
+    AuditLog(tmp_path / "audit").note("admin", "server.stop", "ling", via="hub")  # a person of the same name
     desk.enrolment.remove("ling", "ada", PROF)
     lines = list(desk.trail.lines("ling"))
-    assert [line["what"] for line in lines] == ["course-made", "roster", "member-removed"]
-    assert lines[-1]["by"] == "prof"
-    assert lines[-1]["account"] == "ada"
+    assert [line["act"] for line in lines] == ["course.made", "course.roster", "course.member-removed"]
+    assert (lines[-1]["by"], lines[-1]["via"], lines[-1]["account"]) == ("prof", "page", "ada")
+    many = [f"student-{number:03}" for number in range(300)]
+    desk.enrolment.put("ling", [Entry(name, "", Role.STUDENT) for name in many], "csv", "prof")
+    [newest] = AuditLog(tmp_path / "audit").newest(1, by="prof", act="course.")
+    assert newest["added"] == many  # who is in a list is never left out
+
+
+def test_a_command_is_noted_under_the_account_that_typed_it(desk: Desk, tmp_path: Path) -> None:
+    typed = open_desk(Installation(home=tmp_path), CourseSettings(), lambda: 1000.0, typed_by="account root")
+    typed.enrolment.remove("ling", "ada", OPERATOR)
+    typed.close()
+    [newest] = AuditLog(tmp_path / "audit").newest(1)
+    assert (newest["by"], newest["via"], newest["on"]) == ("account root", "command", "ling")
 
 
 def test_a_register_of_a_newer_edif_is_left_alone(tmp_path: Path) -> None:

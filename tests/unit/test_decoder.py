@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from nnsight import TransformersModel
 from tests.unit.conftest import FAMILIES
 
+import edif
+from edif.engine import decoder
 from edif.engine.decoder import HEADED, READABLE, Decoder, layers_of
 
 IDS = torch.tensor([[3, 14, 15, 9, 26, 5]])
@@ -101,14 +104,73 @@ def test_a_parallel_family_has_no_middle(model: TransformersModel) -> None:
 
 @pytest.mark.parametrize("model", ["llama"], indirect=True)
 def test_what_is_not_there_is_said_with_the_places_that_were_tried(model: TransformersModel) -> None:
-    with pytest.raises(AttributeError, match=r"No list of layers at model\.blocks"):
+    with pytest.raises(AttributeError, match=r"keeps its list of layers not at model\.blocks\."):
         layers_of(model, "model.blocks")
     with (
         pytest.raises(ValueError, match="There is no site 'neuron' to be read: choose from residual_pre"),
         model.trace(IDS),
     ):
         Decoder(model).read("neuron", 0)
+    with pytest.raises(ValueError, match=r"no part 'mixer' of a model to name: there is layers, embedding, norm"):
+        Decoder(model, {"mixer": "self_attn"})
     del model._module.lm_head
     del model.__dict__["lm_head"]
     with pytest.raises(AttributeError, match=r"keeps the unembedding at none of the places .*lm_head, embed_out"):
         Decoder(model).head  # noqa: B018
+
+
+class TestOfAnUnknownFamily:
+    """One whose parts have names that nobody knows: each is named by the user."""
+
+    NAMED: ClassVar[dict[str, str]] = {
+        "layers": "model.layers",
+        "embedding": "model.embed_tokens",
+        "norm": "model.norm",
+        "head": "lm_head",
+        "attention": "self_attn",
+        "mlp": "mlp",
+        "mlp_norm": "post_attention_layernorm",
+        "projection": "o_proj",
+        **{part: f"{part}_proj" for part in "qkv"},
+    }
+
+    @pytest.fixture
+    def named(self, model: TransformersModel, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+        monkeypatch.setattr(decoder, "PLACES", dict.fromkeys(decoder.PLACES, ("nowhere", "else")))
+        return dict(self.NAMED)
+
+    @pytest.mark.parametrize("model", ["llama"], indirect=True)
+    @pytest.mark.parametrize("part", NAMED)
+    def test_what_is_missing_is_said_with_what_is_needed_and_how_to_name_it(
+        self, model: TransformersModel, named: dict[str, str], part: str
+    ) -> None:
+        del named[part]
+        how = r"path='…' \(in edif.sweep" if part == "layers" else rf"path=\{{'{part}': '…'\}}"
+        with pytest.raises(AttributeError, match=rf"Methods need .*{part} \(missing\).* name what is missing: {how}"):
+            self._everything(model, named)
+
+    @pytest.mark.parametrize("model", ["llama"], indirect=True)
+    def test_with_its_parts_named_it_is_like_any_other(
+        self, model: TransformersModel, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        known = self._everything(model, {})
+        monkeypatch.setattr(decoder, "PLACES", dict.fromkeys(decoder.PLACES, ("nowhere", "else")))
+        for one, other in zip(known, self._everything(model, self.NAMED), strict=True):
+            assert one.equals(other)
+
+    @staticmethod
+    def _everything(model: TransformersModel, named: dict[str, str]) -> list[Any]:
+        how: dict[str, Any] = {"path": named or None, "progress": False}
+        clean, corrupt = "Mary and John gave", "Mary and Mary gave"
+        return [
+            edif.logit_lens(model, clean, **how).data,
+            edif.activation_patching(
+                model,
+                clean,
+                corrupt,
+                (" Mary", " John"),
+                sites=[site for site in edif.SITES if site != "pattern"],
+                **how,
+            ).data,
+            edif.causal_trace(model, clean, "Mary", samples=2, **how).data,
+        ]

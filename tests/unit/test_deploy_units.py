@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from typer import Context
 from typer.main import get_command
 
 from edif_backend.cli.main import app
@@ -17,7 +18,7 @@ UNITS = sorted((ROOT / "deploy" / "systemd").iterdir())
 
 
 def test_the_commands_in_units_and_operators_docs_exist() -> None:
-    commands = set(get_command(app).commands)  # type: ignore[attr-defined]
+    commands = set(get_command(app).list_commands(Context(get_command(app))))
     text = "".join(unit.read_text() for unit in UNITS) + (ROOT / "docs" / "operator.md").read_text()
     named = set(re.findall(r"(?:/srv/edif|`\.)/edif ([a-z]+)", text))
     assert {"up", "down", "backup"} <= named

@@ -122,8 +122,8 @@ def test_an_instructor_enters_only_with_the_students_word(desk: Desk, now: list[
     assert leaves.given() == []
     with pytest.raises(NotAllowed):
         leaves.enter(PROF, "ling", asked.id)
-    noted = [line["what"] for line in desk.trail.lines("ling")]
-    assert noted[-3:] == ["help-asked", "help-given", "help-entered"]
+    noted = [line["act"] for line in desk.trail.lines("ling")]
+    assert noted[-3:] == ["course.help-asked", "course.help-given", "course.help-entered"]
 
 
 def test_leave_ends_by_word_by_role_and_by_time(desk: Desk, now: list[float]) -> None:

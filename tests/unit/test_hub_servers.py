@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,7 @@ from edif_hub.housekeeping import Reserve
 from edif_hub.settings import Profile, ServerSettings
 from edif_hub.start_queue import StartQueue
 from edif_hub.user_server import __main__ as starting
-from edif_hub.user_server.room import lack_of_room, size_of
+from edif_hub.user_server.room import lack_of_room, remove_left_rescues, size_of
 from edif_hub.user_server.settings import UserServerSettings
 from edif_protocol.installation import Installation
 
@@ -115,8 +116,10 @@ def test_limits_are_given_to_spawners_that_keep_them(kind: str, limits: tuple[An
 def test_a_batch_job_asks_for_the_size() -> None:
     spawner = SimpleNamespace()
     own = {"lab": Profile(title="Lab", memory_bytes=4096 * MIB, cpus=1.5)}
-    spawners.apply_profile(_settings(spawner="batch", profiles=own), spawner, {})
+    asked = {"memory": "512G", "options": "--exclusive"}
+    spawners.apply_profile(_settings(spawner="batch", profiles=own), spawner, asked)
     assert (spawner.req_memory, spawner.req_nprocs) == ("4096M", "2")
+    assert spawner.user_options == {"profile": "lab"}  # the rest would be written into the job's script
 
 
 def test_an_unknown_account_and_full_memory_are_refused_with_what_to_do() -> None:
@@ -141,18 +144,31 @@ def test_room_is_judged_by_quota_by_what_is_left_and_by_trying(tmp_path: Path) -
 def test_a_server_without_room_starts_in_rescue_and_says_so(tmp_path: Path) -> None:
     (tmp_path / "large").write_bytes(bytes(2 * MIB))
     before = set(tmp_path.iterdir())
-    found = starting.prepare(UserServerSettings(home=tmp_path, home_bytes=MIB))
+    found, rescue = starting.prepare(UserServerSettings(home=tmp_path, home_bytes=MIB))
     assert "Delete files" in json.loads(found["EDIF_SERVER_NOTICES"])[0]
     assert not found["JUPYTER_RUNTIME_DIR"].startswith(str(tmp_path))
     assert set(tmp_path.iterdir()) == before
-    shutil.rmtree(Path(found["JUPYTER_RUNTIME_DIR"]).parent)
+    assert rescue
+    assert rescue.place not in remove_left_rescues()  # its server runs
+    assert Path(found["JUPYTER_RUNTIME_DIR"]).is_dir()
+    rescue.end()
+    assert not rescue.place.exists()
+
+
+def test_what_a_killed_server_left_in_memory_is_removed() -> None:
+    die = "import os, signal; from edif_hub.user_server.room import Rescue; rescue = Rescue()"
+    die += "; print(rescue.variables['TMPDIR'], flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    left = Path(subprocess.run([sys.executable, "-c", die], capture_output=True, text=True, check=False).stdout.strip())
+    assert left.is_dir()
+    assert left.parent in remove_left_rescues()
+    assert not left.parent.exists()
 
 
 def test_the_first_start_opens_the_welcome_notebook(tmp_path: Path) -> None:
-    first = starting.prepare(UserServerSettings(home=tmp_path))
+    first, _ = starting.prepare(UserServerSettings(home=tmp_path))
     assert first["JUPYTERHUB_DEFAULT_URL"] == "/lab/tree/tutorials/00_hello.ipynb"
     assert json.loads(first["EDIF_SERVER_NOTICES"]) == []
-    assert starting.prepare(UserServerSettings(home=tmp_path))["JUPYTERHUB_DEFAULT_URL"] == "/lab"
+    assert starting.prepare(UserServerSettings(home=tmp_path))[0]["JUPYTERHUB_DEFAULT_URL"] == "/lab"
 
 
 def test_the_hubs_reserve_is_given_up_on_a_full_disk_and_made_again(tmp_path: Path) -> None:

@@ -59,10 +59,10 @@ def test_a_line_is_updated_in_place_and_folds(outputs: Outputs) -> None:
 
 def test_what_is_known_is_drawn_while_it_runs_and_not_kept(outputs: Outputs) -> None:
     with beside.Telling(2, progress=True, draw=lambda told: {"known": int(told.known.sum())}) as told:
-        told.cells_done([1], torch.ones(1, 1), base={0: {"changed": [0.5]}})
+        told.cells_done([1], torch.ones(1, 1), base={0: {"changed": torch.tensor(0.5)}})
     assert outputs.shown[0]["result"] == {"known": 1}
     assert outputs.shown[-1]["result"] is None
-    assert told.bases == {0: {"changed": [0.5]}}
+    assert told.bases[0]["changed"] == 0.5
     np.testing.assert_array_equal(told.values(0, 2), [[np.nan], [1.0]])
 
 
@@ -87,8 +87,23 @@ def test_cancel_comes_back_by_the_handle_and_keeps_what_is_known(outputs: Output
     with pytest.raises(beside.Stopped, match="1 of 2 cells") as stopped:
         run()
     assert ended == ["known True", "closed", "cancelled", "known False", "closed"]
-    assert stopped.value.values(0, 1).tolist() == [[1.0]]
+    assert stopped.value.told.values(0, 1).tolist() == [[1.0]]
     assert outputs.shown[-1]["state"] == "CANCELLED"
+
+
+def test_a_job_that_somebody_else_has_cancelled_keeps_what_is_known_and_says_who(outputs: Outputs) -> None:
+    def run(why: str) -> None:
+        with beside.Telling(2, progress=True) as told:
+            told.cancelled = lambda: why
+            told.cells_done([0], torch.ones(1, 1))
+            raise TraceFailed("It has ended.")
+
+    with pytest.raises(beside.Stopped) as stopped:
+        run("Cancelled by the operator; ask them.")
+    said = str(beside.MethodStopped(stopped.value, None))
+    assert said.startswith("Stopped after 1 of 2 steps. Cancelled by the operator; ask them. Nothing of it can be used")
+    with pytest.raises(TraceFailed):  # another end is a failure
+        run("")
 
 
 def test_a_failure_takes_the_place_of_the_line(outputs: Outputs) -> None:

@@ -123,6 +123,13 @@ class TestOfOneFamily:
             ({"prompt": []}, "An empty prompt"),
             ({"site": "head"}, "There is no lens on 'head': choose from residual_pre"),
             ({"stride": 0}, "at least 1"),
+            ({"layers": [0, 4]}, "There is no layer 4: it has layers 0 to 3"),
+            ({"positions": [40]}, "There is no position 40: it has positions 0 to"),
+            ({"prompt": [[1] * 3000]}, "3000 tokens and this model takes 2048 at most: shorten"),
+            (
+                {"prompt": [[1] * 2048] * 300},
+                r"2457600 cells, and one job computes 2000000 at most: every 2. layer fits: layers=range\(1, 4, 2\)",
+            ),
             ({"targets": ["zzzz"]}, "and one is needed. In the middle of a text words begin with a space"),
         ],
     )

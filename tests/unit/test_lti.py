@@ -191,7 +191,7 @@ def test_instructors_connect_students_follow(lti: LtiLaunch, desk: Desk, launch:
     assert lti.arrive(launch(), ADA) == "ling"
     member = {m.account: m for m in desk.enrolment.members("ling")}["ada"]
     assert (member.role, member.name, member.source) == (Role.STUDENT, "Person u1", "lti")
-    noted = [line["what"] for line in desk.trail.lines("ling")]
+    noted = [line["act"].removeprefix("course.") for line in desk.trail.lines("ling")]
     assert noted[-5:] == ["lti-connected", "lti-arrived", "roster", "lti-arrived", "roster"]
 
 

@@ -206,6 +206,7 @@ class TestOfOneFamily:
             ({"sites": "pattern", "corrupt": CORRUPT.replace("store", "city of Paris")}, "equal length only"),
             ({"answer": [(" Mary", " John")] * 2}, "as many answers"),
             ({"answer": (" Mary", 421)}, "There is no token 421: ids go from 0 to 420"),
+            ({"alignment": Alignment([(0, 0), (3, 99)])}, r"\(3, 99\) cannot be aligned: .* the corrupt one 0 to 13"),
             ({"layers": [4]}, "There is no layer 4: it has layers 0 to 3"),
             ({"positions": [14]}, "There is no position 14: it has positions 0 to 13"),
             ({"clean": "", "corrupt": ""}, "An empty prompt has no position"),
@@ -223,6 +224,45 @@ class TestOfOneFamily:
         with pytest.raises(ValueError, match=said):
             _patched(model, **change)
 
+    def test_a_metric_that_is_not_finite_is_said_where_it_is_drawn(self, model: TransformersModel) -> None:
+        said_of = []
+        for text in (CLEAN, CORRUPT):
+            with model.trace(text):
+                logits = model.output.logits[0, -1, 7].save()
+            said_of.append(float(logits))
+        middle, sign = sum(said_of) / 2, np.sign(said_of[0] - said_of[1])
+
+        def broken(logits: torch.Tensor) -> torch.Tensor:  # a number in the clean run, and none in the corrupt one
+            return torch.sqrt(sign * (logits[:, 7] - middle))
+
+        found = _patched(model, metric=broken, layers=[2, 3])
+        said = "broken is not finite in 1 of 2 baselines and"
+        assert said in " ".join(found.provenance["notes"])
+        assert "left empty" in found.as_json()["foot"]
+        assert said in found._repr_mimebundle_()["text/plain"]
+        assert np.isfinite(found.effect()).all()
+        assert np.isnan(found.effect(metric="broken")).any()
+
+    def test_a_metric_of_another_shape_is_one_sentence(self, model: TransformersModel) -> None:
+        with pytest.raises(
+            ValueError, match=r"The metric gave shape \(1, 421\) for logits of 1 rows: one value for each"
+        ):
+            _patched(model, metric=_unreduced)
+
+    def test_its_alignment_is_shown_and_another_is_taken(self, model: TransformersModel) -> None:
+        corrupt = CLEAN.replace("store", "city of Paris")
+        found = _patched(model, corrupt=corrupt)
+        shown = found.alignment()
+        lines = repr(shown).splitlines()
+        assert lines[0].split() == ["0", "When", "0", "When"]
+        assert next(line.split() for line in lines if len(line.split()) == 2) == ["7", "␣store"]
+        assert shown._repr_html_().count("<tr>") == len(lines) + 1
+        edited = shown.edited(add=[(7, 9)])
+        again = _patched(model, corrupt=corrupt, alignment=edited, layers=[2])
+        assert again.alignment() == edited
+        assert np.isfinite(again.effect().values[0, 0, 9])
+        assert np.isnan(found.effect().values[0, 2, 9])
+
     def test_what_is_not_in_the_result_is_said_with_what_is(self, model: TransformersModel) -> None:
         found = _patched(model, layers=[3], positions=[LAST])
         for asked, said in (
@@ -236,6 +276,10 @@ class TestOfOneFamily:
 
 def _own(logits: torch.Tensor) -> torch.Tensor:
     return logits[:, :7].amax(-1)
+
+
+def _unreduced(logits: torch.Tensor) -> torch.Tensor:
+    return logits
 
 
 @given(st.lists(st.integers(0, 5), min_size=1), st.lists(st.integers(0, 5), min_size=1))
@@ -261,3 +305,14 @@ def test_an_alignment_is_shown_and_checked() -> None:
     assert shown[0].split() == ["0", "a", "0", "a"]
     with pytest.raises(ValueError, match="aligned twice"):
         Alignment([(0, 0), (1, 0)])
+
+
+def test_spans_correspond_from_their_ends_and_take_the_place_of_what_held_their_positions() -> None:
+    # a name of two tokens, and one of three; then one word of each alone in the middle
+    assert align([1, 2, 3, 9], [1, 5, 6, 7, 9], spans=[((1, 3), (1, 4))]).pairs == [(0, 0), (1, 2), (2, 3), (3, 4)]
+    assert align([1, 2, 3, 4], [1, 5, 6, 4], spans=[((1, 3), (1, 2))]).pairs == [(0, 0), (2, 1), (3, 3)]
+    assert align([1, 2], [3, 4, 5], spans=[((0, 2), (1, 3))]).pairs == [(0, 1), (1, 2)]
+    alignment = Alignment([(0, 0), (1, 1), (2, 2)])
+    assert alignment.edited(add=[(1, 2)], drop=[(0, 0)]).pairs == [(1, 2)]
+    with pytest.raises(ValueError, match="no position in common"):
+        alignment.edited(drop=alignment.pairs)

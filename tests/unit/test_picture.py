@@ -141,7 +141,7 @@ def test_exports_are_written_where_asked(tmp_path: Path) -> None:
     found.to_latex(tmp_path / "a.tex")
     assert 'fill="#181b21"' in (tmp_path / "a.svg").read_text(encoding="utf-8")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
-    assert (tmp_path / "a.tex").read_text(encoding="utf-8").count(r"\begin{tabular}") == 3
+    assert (tmp_path / "a.tex").read_text(encoding="utf-8").count(r"\begin{tabular}") == 5  # maps and line plots
 
 
 def test_latex_has_no_command_of_a_token() -> None:

@@ -47,10 +47,11 @@ def test_what_is_there_is_found_and_shuffled_labels_are_at_chance(model: Transfo
 
 
 def test_labels_that_mean_nothing_are_not_found(model: TransformersModel) -> None:
-    labels = np.random.default_rng(5).permutation(["heads", "tails"] * 8).tolist()
-    # prompts that differ at the last token in nothing but their name; names are as many in both classes
-    found = _probed(model, labels=labels, layers=[3], shuffles=0, folds=4)
-    assert float(found.data["accuracy"][0, 0]) < 0.85
+    drawn, found = np.random.default_rng(5), []
+    for _ in range(6):  # of one draw alone chance may make more
+        labels = drawn.permutation(["heads", "tails"] * 8).tolist()
+        found.append(_probed(model, labels=labels, layers=[3], shuffles=0).data["accuracy"].item())
+    assert np.mean(found) < 0.7
 
 
 def test_effects_are_those_of_a_trace_by_hand(model: TransformersModel) -> None:
@@ -143,6 +144,8 @@ class TestOfOneFamily:
             ({"groups": ["same"]}, "16 prompts and 1 groups"),
             ({"answers": {"Mary": " Mary"}}, "a token for each of Mary, John"),
             ({"answers": {"Mary": " Mary", "John": " gave a drink"}}, "tokens here"),
+            ({"answers": ANSWERS, "strengths": range(3000), "effects_on": 16}, "cells, and one job computes 100000"),
+            ({"prompts": [*PROMPTS[:-1], [1] * 3000]}, "3000 tokens and this model takes 2048"),
             ({"positions": [40]}, "There is no position 40"),
             ({"positions": "last"}, "There is no choice of positions 'last': choose from all"),
             ({"prompts": [*PROMPTS[:-1], "John"], "positions": "all"}, "needs prompts of equal length"),

@@ -168,6 +168,11 @@ class TestOfOneFamily:
             ({"ablate": "there"}, "There is no ablation 'there': choose from here, everywhere"),
             ({"unit": "metres"}, "There is no unit 'metres'"),
             ({"strengths": [float("nan")]}, "strengths are finite numbers"),
+            (
+                {"strengths": np.linspace(0, 1, 30_000)},
+                "120000 cells, and one job .* every 2. layer fits: layers=range",
+            ),
+            ({"layers": [7]}, "There is no layer 7: it has layers 0 to 3"),
             ({"positions": [14]}, "There is no position 14: it has positions 0 to 13"),
             ({"answer": (" Mary", " gave a drink")}, "tokens here"),
             ({"answer": (" Mary", 5000)}, "There is no token 5000: ids go from 0 to 420"),

@@ -15,13 +15,18 @@ from edif_backend.cli.located import find_installation
 from edif_protocol.audit_log import AuditLog
 
 
-def note_act(act: str, on: str = "", **more: str) -> None:
-    """Write down what a command has done, under the name of the account that it runs as."""
+def typed_by() -> str:
+    """The account of this machine that runs the command, as the log names it."""
     try:
         account = getpass.getuser()
     except (OSError, KeyError):  # an account without a name
         account = "unknown"
-    AuditLog(find_installation().audit_dir).note(f"account {account}", act, on, via="command", **more)
+    return f"account {account}"
+
+
+def note_act(act: str, on: str = "", **more: str) -> None:
+    """Write down what a command has done, under the name of the account that it runs as."""
+    AuditLog(find_installation().audit_dir).note(typed_by(), act, on, via="command", **more)
 
 
 def audit(

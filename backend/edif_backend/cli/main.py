@@ -6,40 +6,86 @@ Every expected failure is one sentence on standard error and exit status 1.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from importlib import import_module
 from importlib.metadata import entry_points
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
-from edif_backend.cli import laptop_keys, limits, listings, models, people
-from edif_backend.cli.acts import audit
-from edif_backend.cli.backups import backup, restore
-from edif_backend.cli.bench import bench
 from edif_backend.cli.console import say
-from edif_backend.cli.doctor import doctor
-from edif_backend.cli.listings import pids
-from edif_backend.cli.workbench import down, status, up
 from edif_backend.errors import FabricError
 
+#: Where each command is: a module of this package, and a function or a group of commands in it.
+_COMMANDS = {
+    "up": "workbench:up",
+    "down": "workbench:down",
+    "status": "workbench:status",
+    "reserve": "limits:reserve",
+    "pids": "listings:pids",
+    "env": "laptop_keys:env",
+    "doctor": "doctor:doctor",
+    "people": "people:people",
+    "audit": "acts:audit",
+    "backup": "backups:backup",
+    "restore": "backups:restore",
+    "bench": "bench:bench",
+    "jobs": "listings:app",
+    "key": "laptop_keys:app",
+    "models": "models:app",
+    "servers": "people:servers",
+    "limits": "limits:app",
+    "reservations": "limits:reservations",
+}
+
+#: Commands of packages that build on this one: the backend does not know them.
+COMMANDS = "edif.commands"
+
+
+class _Commands(TyperGroup):
+    """Commands by name; each is imported when it is asked for, since all of them together take seconds."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names, in the order of the help."""
+        return [*_COMMANDS, *entry_points(group=COMMANDS).names]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of this name, imported."""
+        if cmd_name in _COMMANDS:
+            module, _, name = _COMMANDS[cmd_name].partition(":")
+            found = getattr(import_module(f"edif_backend.cli.{module}"), name)
+        else:
+            others = [other.load() for other in entry_points(group=COMMANDS, name=cmd_name)]
+            if not others:
+                return None
+            (found,) = others
+        command = typer.main.get_group(found) if isinstance(found, typer.Typer) else _alone(found)
+        command.name = cmd_name
+        if cmd_name == "bench":
+            command.ignore_unknown_options = True  # a benchmark has options of its own
+        return command
+
+
+def _alone(function: Callable[..., Any]) -> Any:
+    alone = typer.Typer(add_completion=False)
+    alone.command()(function)
+    return typer.main.get_command(alone)
+
+
 app = typer.Typer(
+    cls=_Commands,
     name="edif",
     help="The eDIF workbench: a JupyterHub for looking inside language models, and the backend that runs the traces.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (up, down, status, limits.reserve, pids, laptop_keys.env, doctor, people.people, audit, backup, restore):
-    app.command()(command)
-app.command(context_settings={"ignore_unknown_options": True})(bench)  # a benchmark has options of its own
-app.add_typer(listings.app, name="jobs")
-app.add_typer(laptop_keys.app, name="key")
-app.add_typer(models.app, name="models")
-app.add_typer(people.servers, name="servers")
-app.add_typer(limits.app, name="limits")
-app.add_typer(limits.reservations, name="reservations")
-#: Commands of packages that build on this one: the backend does not know them.
-COMMANDS = "edif.commands"
-for found in entry_points(group=COMMANDS):
-    app.add_typer(found.load(), name=found.name)
+
+
+@app.callback()
+def _edif() -> None:
+    pass
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import xmlrpc.client
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from supervisor.xmlrpc import SupervisorTransport
 
 from edif_backend.cli.located import make_short_dir, remember_port, short_dir, supervisor_socket
 from edif_backend.cli.processes import end_members
-from edif_backend.cli.programs import log_file, programs, supervisor_config
+from edif_backend.cli.programs import ROLES, log_file, programs, supervisor_config
 from edif_backend.errors import SetupFailed
 from edif_protocol.installation import Installation
 
@@ -43,8 +44,8 @@ class ProgramState:
     started_at: int  #: seconds since the epoch; of the last try
 
 
-def start(installation: Installation) -> subprocess.Popen[bytes]:
-    """Write the configuration, start the supervisor and return when it answers.
+def start(installation: Installation, roles: Collection[str] = ROLES) -> subprocess.Popen[bytes]:
+    """Write the configuration, start the supervisor with the programs of these roles and return when it answers.
 
     Raises:
         SetupFailed: it ended at once, or does not answer.
@@ -54,12 +55,13 @@ def start(installation: Installation) -> subprocess.Popen[bytes]:
     for folder in (installation.run_dir, installation.logs_dir):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     config = installation.run_dir / "supervisor.conf"
-    _write_private(config, supervisor_config(installation, programs(installation)))
+    chosen = [program for program in programs(installation) if program.role in roles]
+    _write_private(config, supervisor_config(installation, chosen))
     remember_port(installation)
     log = log_file(installation, ROLE)
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "supervisor.supervisord", "-c", str(config)],
+            [sys.executable, "-m", "edif_backend.cli.watch", "-c", str(config)],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -10,6 +10,7 @@ import io
 import os
 import random
 import re
+import select
 import socket
 import sys
 import time
@@ -25,7 +26,7 @@ from cloudpickle.cloudpickle import _DYNAMIC_CLASS_TRACKER_BY_CLASS  # type: ign
 from nnsight.schema.request import RequestModel
 from nnsight.tracing.tracer import _saves, dec, inc
 
-from edif_backend.executors import frames, packing
+from edif_backend.executors import frames, packing, pages
 from edif_backend.executors.allowance import Allowance, JobTooLarge
 from edif_backend.executors.attached import writes_on_copies
 from edif_backend.executors.frames import Kind
@@ -38,6 +39,8 @@ from edif_protocol import shelf
 #: Largest payload taken (the gateway's own limit is lower).
 _PAYLOAD_BYTES = 1 << 34
 _LINE_CHARACTERS = 16_384
+#: A user who sends nothing for so long has time for what makes the executor small.
+_REST_S = 1.0
 _CHANGED_CHARACTERS = 500
 _EDIF = find_spec("edif")
 _OURS = (
@@ -108,6 +111,8 @@ def serve_while_pristine(
         sock.sendall(frames.words(Kind.KEPT, changed=changed[:_CHANGED_CHARACTERS]))
         if changed:
             return
+        if not select.select([sock], [], [], _REST_S)[0]:
+            pages.give_back_free()  # the next job pays for it, so not between two that come in a row
 
 
 def serve_refusal(sock: socket.socket, why: str) -> None:

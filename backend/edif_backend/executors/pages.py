@@ -30,6 +30,7 @@ _MADV_HUGEPAGE, _MADV_POPULATE_WRITE, _MADV_COLLAPSE = 14, 23, 25
 PRESENT, OWN = 1 << 63, 1 << 56
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_malloc_trim = _libc.malloc_trim  # looked up now: that is a change which no executor may find later
 _libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
 #: A stretch of pages: address and length in bytes.
@@ -119,6 +120,11 @@ def make_own(stretches: list[Stretch]) -> None:
     """Make these pages this process's own now; what is not mapped here is passed over."""
     for stretch in stretches:
         _advise(stretch, _MADV_POPULATE_WRITE)
+
+
+def give_back_free() -> None:
+    """Give memory that is allocated to nothing back to the kernel."""
+    _malloc_trim(0)
 
 
 def _own_pages() -> list[Stretch]:

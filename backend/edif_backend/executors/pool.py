@@ -56,6 +56,25 @@ class Limits:
     threads: int  #: of torch
 
 
+def _unheard(*_: object) -> None:
+    """Nobody wants to know."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """One job, as the pool is given it."""
+
+    user: str
+    payload: bytes
+    compress: bool
+    env: dict[str, Any]
+    sink: Sink
+    keeper: Keeper
+    time_limit_s: float  #: it is stopped then at last
+    started: Callable[[], None] = _unheard
+    said: Callable[[str], None] = _unheard  #: called with each line that the job prints
+
+
 @dataclass(frozen=True, slots=True)
 class Done:
     """How a job went."""
@@ -118,22 +137,8 @@ class ExecutorPool:
         await self._zygote.start(self._config(), say)
         await self._fill()
 
-    async def run(
-        self,
-        *,
-        user: str,
-        compress: bool,
-        env: dict[str, Any],
-        payload: bytes,
-        sink: Sink,
-        time_limit_s: float,
-        keeper: Keeper,
-        started: Callable[[], None],
-        said: Callable[[str], None],
-    ) -> Done:
-        """Run one job on an executor that has run nothing before, or only jobs of ``user`` that left it as it was.
-
-        It is stopped at ``time_limit_s`` at last.
+    async def run(self, work: Work) -> Done:
+        """Run one job on an executor that has run nothing before, or only jobs of its user that left it as it was.
 
         Raises:
             UserCodeFailed: the traced block raised; the message is what to show.
@@ -142,38 +147,27 @@ class ExecutorPool:
             WeightsChanged: another user's job changed the weights on the device meanwhile.
         """
         began = time.perf_counter()
-        watch = self._guard.watch(user) if self._guard else contextlib.nullcontext()
+        watch = self._guard.watch(work.user) if self._guard else contextlib.nullcontext()
         async with watch as watched:
-            done = await self._run(user, compress, env, payload, sink, time_limit_s, keeper, started, said)
+            done = await self._run(work)
         if self._guard and watched:
             await self._guard.believe(watched)
         done.seconds["executor"] = round(time.perf_counter() - began, 6)
         return done
 
-    async def _run(
-        self,
-        user: str,
-        compress: bool,
-        env: dict[str, Any],
-        payload: bytes,
-        sink: Sink,
-        time_limit_s: float,
-        keeper: Keeper,
-        started: Callable[[], None],
-        said: Callable[[str], None],
-    ) -> Done:
-        executor = await self._take(user)
-        keeping = KeepingDialog(keeper, executor.writer)
+    async def _run(self, work: Work) -> Done:
+        executor = await self._take(work.user)
+        keeping = KeepingDialog(work.keeper, executor.writer)
         well = False
         try:
-            async with asyncio.timeout(time_limit_s):
-                executor.writer.write(frames.words(Kind.JOB, compress=compress, env=env))
-                executor.writer.write(frames.pack(Kind.PAYLOAD, payload))
-                result_bytes, seconds = await self._follow(executor, sink, keeping, started, said)
+            async with asyncio.timeout(work.time_limit_s):
+                executor.writer.write(frames.words(Kind.JOB, compress=work.compress, env=work.env))
+                executor.writer.write(frames.pack(Kind.PAYLOAD, work.payload))
+                result_bytes, seconds = await self._follow(executor, keeping, work)
             well = True
         except TimeoutError:
             raise TimeLimitReached(
-                f"The job ran longer than the {time_limit_s:g} s it may take and was stopped. "
+                f"The job ran longer than the {work.time_limit_s:g} s it may take and was stopped. "
                 "Trace fewer prompts or tokens at once, or split the work into several jobs."
             ) from None
         except (FrameError, asyncio.IncompleteReadError, ConnectionError) as error:
@@ -183,7 +177,7 @@ class ExecutorPool:
         finally:
             if well:
                 judging = self._spawn(self._keep_if_pristine(executor))
-                self._judging[judging] = user
+                self._judging[judging] = work.user
                 judging.add_done_callback(self._judging.pop)
             else:
                 self._end(executor)
@@ -232,15 +226,8 @@ class ExecutorPool:
 
     # -- one job --------------------------------------------------------------
 
-    async def _follow(
-        self,
-        executor: _Executor,
-        sink: Sink,
-        keeping: KeepingDialog,
-        started: Callable[[], None],
-        said: Callable[[str], None],
-    ) -> tuple[int, dict[str, float]]:
-        result_bytes, has_started, output = 0, False, Output(said)
+    async def _follow(self, executor: _Executor, keeping: KeepingDialog, work: Work) -> tuple[int, dict[str, float]]:
+        result_bytes, has_started, output = 0, False, Output(work.said)
         while True:
             kind, body = await frames.read(executor.reader)
             if kind is Kind.RESULT:
@@ -250,20 +237,20 @@ class ExecutorPool:
                         f"The saved values are larger than the {self._limits.result_bytes} bytes one job may return. "
                         "Save less: reduce on the server, slice before .save(), or split the work."
                     )
-                await sink.write(body)
+                await work.sink.write(body)
             elif kind is Kind.LOG:
                 output.take(body)
             elif kind in keeping_dialog.KINDS:
                 await keeping.hear(kind, body)
             elif kind is Kind.STARTED and not has_started:
                 has_started = True
-                started()
+                work.started()
             elif kind is Kind.UNFIT and not has_started:
                 why = frames.text(str(frames.read_words(body).get("description", "")))
                 raise ExecutorLost(f"The process for this job could not be made ready on its device: {why}")
             elif kind is Kind.FAILED:
                 raise UserCodeFailed(frames.text(str(frames.read_words(body).get("description", "")))[:100_000])
-            elif kind is Kind.DONE:
+            elif kind is Kind.DONE and has_started:
                 return result_bytes, seconds_told(frames.read_words(body).get("seconds"))
             else:
                 raise FrameError(f"unexpected {kind.name}")

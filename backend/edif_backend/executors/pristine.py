@@ -32,7 +32,7 @@ import numpy as np
 import torch
 
 from edif_backend.executors.heap import Heap, works
-from edif_backend.executors.pages import OWN, PRESENT, Stretch
+from edif_backend.executors.pages import OWN, PRESENT, Stretch, give_back_free
 
 #: Lines of /proc/self/status that a job can change and nobody sees otherwise.
 _STATUS = (b"Umask", b"Threads", b"SigBlk", b"SigIgn", b"SigCgt", b"NoNewPrivs", b"Seccomp_filters", b"Cpus_allowed")
@@ -122,6 +122,7 @@ class Pristine:
         untouched.heap.accept(pagemap)
         if rehearse:
             untouched.heap.settle(pagemap, rehearse)
+        give_back_free()  # what the notes have passed through
         self._before = dict(self._outside())  # the first time, some of it was made by looking
 
     def changed(self) -> str:

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from edif_hub.shipped import package_folder, tutorials_folder
-from edif_hub.user_server.room import lack_of_room, rescue_variables
+from edif_hub.user_server.room import Rescue, lack_of_room, remove_left_rescues
 from edif_hub.user_server.settings import UserServerSettings
 from edif_hub.user_server.tutorials import FOLDER, ship_tutorials
 
@@ -20,8 +20,11 @@ FIRST_PAGE = f"/lab/tree/{FOLDER}/00_hello.ipynb"
 NEXT_PAGE = "/lab"
 
 
-def prepare(settings: UserServerSettings) -> dict[str, str]:
-    """Bring the home up to date; gives the variables that the server is to have besides those it was started with."""
+def prepare(settings: UserServerSettings) -> tuple[dict[str, str], Rescue | None]:
+    """Bring the home up to date; gives the variables that the server is to have besides those it was started with.
+
+    Where there is no room, these name a rescue, which is to be ended with the server.
+    """
     lack = lack_of_room(settings.home, settings.home_bytes, settings.disk_reserve_bytes)
     notices, first_time = list(settings.notices), False
     if lack is None:
@@ -32,26 +35,39 @@ def prepare(settings: UserServerSettings) -> dict[str, str]:
         else:
             first_time = delivery.first_time
             notices += [f"There is a new version of a tutorial beside yours: {name}" for name in delivery.beside]
-    variables = rescue_variables() if lack else {}
+    rescue = Rescue() if lack else None
     if lack:
         notices.insert(0, lack)
-    return {
-        **variables,
+    variables = {
+        **(rescue.variables if rescue else {}),
         "JUPYTERHUB_DEFAULT_URL": FIRST_PAGE if first_time else NEXT_PAGE,
         "JUPYTER_PATH": str(package_folder("edif_kernel") / "jupyter"),
-        "JUPYTER_CONFIG_PATH": str(Path(__file__).parent),
+        "JUPYTER_CONFIG_PATH": os.pathsep.join(map(str, _configurations(settings))),
         "EDIF_SERVER_NOTICES": json.dumps(notices),
     }
+    return variables, rescue
+
+
+def _configurations(settings: UserServerSettings) -> list[Path]:
+    """Folders with our settings of Jupyter; ``closed`` leaves out of JupyterLab what its policy would stop anyway."""
+    here = Path(__file__).parent
+    return [here] if settings.output_scripts else [here, here / "closed"]
 
 
 def main() -> None:
     """Start the server; the arguments are the spawner's."""
-    for name, value in prepare(UserServerSettings()).items():
+    remove_left_rescues()
+    variables, rescue = prepare(UserServerSettings())
+    for name, value in variables.items():
         os.environ[name] = value
     sys.argv.append(f"--LabApp.extra_labextensions_path={package_folder('edif_widgets') / 'labextension'}")
     from jupyterhub.singleuser.app import main as serve  # noqa: PLC0415 (reads the variables when it is imported)
 
-    serve()
+    try:
+        serve()
+    finally:
+        if rescue:
+            rescue.end()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""JupyterLab's side door to the workbench: what to tell the user, tutorials put back, and which servers are in use.
+"""JupyterLab's side door to the workbench: what to tell the user, tutorials put back, which servers are in use, policy.
 
 Loaded by Jupyter Server (``jupyter_server_config.json``); runs in the user's server.  Jupyter counts a server as in use
 when something is asked or printed; a kernel that computes in silence, or waits for a remote job, does neither.  So the
@@ -10,14 +10,17 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from jupyter_server.base.handlers import APIHandler
 from jupyter_server.utils import url_path_join
+from jupyterlab.commands import get_app_dir
 from tornado import web
 from tornado.ioloop import PeriodicCallback
 
-from edif_hub.shipped import tutorials_folder
+from edif_hub.shipped import package_folder, tutorials_folder
+from edif_hub.user_server.lab_policy import open_policy, policy, script_of_views, scripts_in
 from edif_hub.user_server.settings import UserServerSettings
 from edif_hub.user_server.tutorials import FOLDER, reset
 
@@ -97,8 +100,17 @@ def _jupyter_server_extension_points() -> list[dict[str, str]]:
     return [{"module": "edif_hub.user_server.extension"}]
 
 
+def _policy(settings: UserServerSettings) -> str:
+    """What the pages of this server may load and run."""
+    if settings.output_scripts:
+        return open_policy()
+    lab = scripts_in(Path(get_app_dir()) / "static" / "index.html")
+    return policy([*lab, *script_of_views(package_folder("edif_widgets") / "labextension" / "page.js")])
+
+
 def _load_jupyter_server_extension(serverapp: Any) -> None:
     settings = UserServerSettings()
+    serverapp.web_app.settings.setdefault("headers", {})["Content-Security-Policy"] = _policy(settings)
     root = serverapp.web_app.settings["base_url"]
     serverapp.web_app.add_handlers(
         ".*$",

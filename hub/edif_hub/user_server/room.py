@@ -2,11 +2,14 @@
 
 Called at the start of a user server; runs as the user.  Without room the server starts in *rescue*: everything that
 JupyterLab and kernels write by themselves goes to a folder in memory, so the user can look around and delete files.
+The folder goes with the server.  One that was killed leaves it behind, but no longer holds its lock: the next server of
+the account, and the hub's housekeeping, remove it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import tempfile
@@ -16,6 +19,19 @@ from pathlib import Path
 MIB = 1024 * 1024
 
 _PROBE_BYTES = 64 * 1024
+_RESCUE = "edif-rescue-"
+#: Where JupyterLab and kernels write by themselves: variables, and the folders of a rescue that they then name.
+_FOLDERS = {
+    "JUPYTER_CONFIG_DIR": "config",
+    "JUPYTER_RUNTIME_DIR": "runtime",
+    "JUPYTER_DATA_DIR": "data",
+    "JUPYTERLAB_SETTINGS_DIR": "settings",
+    "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
+    "IPYTHONDIR": "ipython",
+    "XDG_CACHE_HOME": "cache",
+    "HF_HOME": "huggingface",
+    "TMPDIR": "tmp",
+}
 _MEND = (
     "Delete files you no longer need (in JupyterLab's file browser), then restart the server: File, Hub Control Panel."
 )
@@ -66,21 +82,54 @@ def _can_write(home: Path) -> bool:
     return True
 
 
-def rescue_variables() -> dict[str, str]:
-    """The variables that move all that is written by itself out of the home, into memory where there is some."""
-    memory = Path("/dev/shm")  # noqa: S108 (a private folder is made below it)
-    place = Path(tempfile.mkdtemp(prefix="edif-rescue-", dir=memory if os.access(memory, os.W_OK) else None))
-    folders = {
-        "JUPYTER_CONFIG_DIR": "config",
-        "JUPYTER_RUNTIME_DIR": "runtime",
-        "JUPYTER_DATA_DIR": "data",
-        "JUPYTERLAB_SETTINGS_DIR": "settings",
-        "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
-        "IPYTHONDIR": "ipython",
-        "XDG_CACHE_HOME": "cache",
-        "HF_HOME": "huggingface",
-        "TMPDIR": "tmp",
-    }
-    for name in folders.values():
-        (place / name).mkdir()
-    return {variable: str(place / name) for variable, name in folders.items()}
+class Rescue:
+    """A folder in memory for one server, and the variables that move all that is written by itself there."""
+
+    def __init__(self) -> None:
+        self.place = Path(tempfile.mkdtemp(prefix=_RESCUE, dir=_memory()))
+        self._held = _hold(self.place)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The variables, their folders made."""
+        for name in _FOLDERS.values():
+            (self.place / name).mkdir(exist_ok=True)
+        return {variable: str(self.place / name) for variable, name in _FOLDERS.items()}
+
+    def end(self) -> None:
+        """Remove the folder; the server is over."""
+        shutil.rmtree(self.place, ignore_errors=True)
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
+
+
+def remove_left_rescues() -> list[Path]:
+    """Remove what this account's servers that were killed have left in memory; gives the folders."""
+    removed = []
+    for place in _memory().glob(f"{_RESCUE}*"):
+        with contextlib.suppress(OSError):
+            # One without anything in it is just being made.
+            if place.lstat().st_uid != os.getuid() or not any(place.iterdir()):
+                continue
+            if (held := _hold(place)) is not None:
+                shutil.rmtree(place, ignore_errors=True)
+                os.close(held)
+                removed.append(place)
+    return removed
+
+
+def _memory() -> Path:
+    memory = Path("/dev/shm")  # noqa: S108 (private folders are made below it)
+    return memory if os.access(memory, os.W_OK) else Path(tempfile.gettempdir())
+
+
+def _hold(place: Path) -> int | None:
+    """Lock the folder as long as this process lives; None if another process does."""
+    held = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(held)
+        return None
+    return held

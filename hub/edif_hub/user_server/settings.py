@@ -25,4 +25,5 @@ class UserServerSettings(BaseSettings):
     warn_before_s: float = Field(default=900.0, ge=0, description="how long before that the user is warned")
     page_path: str = Field(default="", description="address of the page with jobs and models, below the same host")
     courses_path: str = Field(default="", description="address of the page of courses; empty: there is none")
+    output_scripts: bool = Field(default=False, description="outputs may run scripts and load from anywhere")
     notices: tuple[str, ...] = Field(default=(), description="what this server's start has to tell its user")

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from edif.engine.decoder import Decoder
+from edif.engine.decoder import Decoder, Paths
 from edif.engine.sweeps import Tell, facts
 
 
@@ -25,7 +25,7 @@ class Reading:
         layers: as many as of the other model, from the first to the last.
         shared: tokens that both models have, in the same order for both.
         top: how many of the most probable tokens are kept, and overlap.
-        path: of the list of layers, where it is at an unusual place.
+        path: of parts at unusual places.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Reading:
         layers: Sequence[int],
         shared: torch.Tensor,
         top: int,
-        path: str | None,
+        path: Paths,
     ) -> None:
         self.prompts, self.places = [list(ids) for ids in prompts], [list(row) for row in places]
         self.layers, self.shared, self.top, self.path = list(layers), shared, top, path

@@ -7,24 +7,51 @@ works unnamed; what is missing is said with the names that were tried.  Families
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
-#: Paths from the model, in the order in which they are tried.
-LAYERS = (
-    *("model.layers", "transformer.h", "gpt_neox.layers", "model.decoder.layers", "model.language_model.layers"),
-    *("transformer.blocks", "layers"),
-)
-_EMBEDDING = ("model.embed_tokens", "transformer.wte", "gpt_neox.embed_in", "model.decoder.embed_tokens")
-_EMBEDDING_MORE = ("model.language_model.embed_tokens", "embed_tokens")
-_NORM = ("model.norm", "transformer.ln_f", "gpt_neox.final_layer_norm", "model.decoder.final_layer_norm")
-_NORM_MORE = ("model.language_model.norm", "transformer.norm_f", "norm")
-_HEAD = ("lm_head", "embed_out", "output_projection")
-#: Paths from a layer.
-_ATTENTION = ("self_attn", "attn", "attention")
-_MLP = ("mlp", "feed_forward", "block_sparse_moe")
-_PROJECTION = ("o_proj", "c_proj", "dense", "out_proj")
+#: Where each part is looked for, in this order: the first four from the model, the next three from a layer, the last
+#: from its attention.
+PLACES = {
+    "layers": (
+        *("model.layers", "transformer.h", "gpt_neox.layers", "model.decoder.layers", "model.language_model.layers"),
+        *("transformer.blocks", "layers"),
+    ),
+    "embedding": (
+        *("model.embed_tokens", "transformer.wte", "gpt_neox.embed_in", "model.decoder.embed_tokens"),
+        *("model.language_model.embed_tokens", "embed_tokens"),
+    ),
+    "norm": (
+        *("model.norm", "transformer.ln_f", "gpt_neox.final_layer_norm", "model.decoder.final_layer_norm"),
+        *("model.language_model.norm", "transformer.norm_f", "norm"),
+    ),
+    "head": ("lm_head", "embed_out", "output_projection"),
+    "attention": ("self_attn", "attn", "attention"),
+    "mlp": ("mlp", "feed_forward", "block_sparse_moe"),
+    "mlp_norm": ("pre_feedforward_layernorm", "post_attention_layernorm", "ln_2"),
+    "projection": ("o_proj", "c_proj", "dense", "out_proj"),
+    "q": ("c_attn", "query_key_value", "q_proj"),
+    "k": ("c_attn", "query_key_value", "k_proj"),
+    "v": ("c_attn", "query_key_value", "v_proj"),
+}
+_IN_LAYER, _IN_ATTENTION = ("attention", "mlp", "mlp_norm"), ("projection", "q", "k", "v")
+#: What a part is, in words.
+_WORDS = {
+    "layers": "its list of layers",
+    "embedding": "the token embedding",
+    "norm": "the final norm",
+    "head": "the unembedding",
+    "attention": "the attention block of a layer",
+    "mlp": "the MLP of a layer",
+    "mlp_norm": "the norm before a layer's MLP",
+    "projection": "the output projection of attention",
+    **{part: f"the {part} projection of attention" for part in "qkv"},
+}
+
+#: Where parts are that a model keeps at unusual places: the path of the list of layers, or paths by part.
+Paths = str | Mapping[str, str] | None
 
 #: Places that can be read and changed, in the order in which a layer computes them.
 SITES = ("residual_pre", "q", "k", "v", "pattern", "head", "attention", "residual_mid", "mlp", "residual")
@@ -63,15 +90,17 @@ class Decoder:
     """The parts of ``model`` as nnsight envoys, and what its configuration says about them.
 
     Args:
-        layers: path of the list of layers, where it is at an unusual place.
+        paths: where parts are that are at unusual places.
 
     Raises:
         AttributeError: a part is at none of the usual places.
+        ValueError: there is no part of a name in ``paths``.
     """
 
-    def __init__(self, model: Any, layers: str | None = None) -> None:
+    def __init__(self, model: Any, paths: Paths = None) -> None:
         self.model = model
-        self.layers = layers_of(model, layers)
+        self._named = _named(paths)
+        self.layers = layers_of(model, paths)
         config = model._module.config.get_text_config()
         self.heads: int = config.num_attention_heads
         self.groups: int = getattr(config, "num_key_value_heads", None) or self.heads
@@ -85,29 +114,37 @@ class Decoder:
     @property
     def embedding(self) -> Any:
         """Token embedding: ids to (rows, positions, width)."""
-        return _found(self.model, (*_EMBEDDING, *_EMBEDDING_MORE), "the token embedding")
+        return self._part("embedding")
 
     @property
     def norm(self) -> Any:
         """Norm before the unembedding."""
-        return _found(self.model, (*_NORM, *_NORM_MORE), "the final norm")
+        return self._part("norm")
 
     @property
     def head(self) -> Any:
         """Unembedding: width to vocabulary."""
-        return _found(self.model, _HEAD, "the unembedding")
+        return self._part("head")
 
     def attention(self, layer: int) -> Any:
         """Attention block of a layer."""
-        return _found(self.layers[layer], _ATTENTION, "the attention block of a layer")
+        return self._part("attention", layer)
 
     def projection(self, layer: int) -> Any:
         """Output projection of a layer's attention: heads' outputs side by side to width."""
-        return _found(self.attention(layer), _PROJECTION, "the output projection of attention")
+        return self._part("projection", layer)
 
     def mlp(self, layer: int) -> Any:
         """MLP of a layer."""
-        return _found(self.layers[layer], _MLP, "the MLP of a layer")
+        return self._part("mlp", layer)
+
+    def _part(self, part: str, layer: int = 0) -> Any:
+        root = self.model
+        if part in _IN_LAYER:
+            root = self.layers[layer]
+        elif part in _IN_ATTENTION:
+            root = self.attention(layer)
+        return _found(self.model, root, part, self._named)
 
     def logits(self, states: torch.Tensor) -> torch.Tensor:
         """What the model would say of hidden states (…, width): norm, unembedding and soft-cap; (…, vocabulary).
@@ -171,7 +208,7 @@ class Decoder:
         if site in ("residual_pre", "residual"):
             return _tensor(block.input if site == "residual_pre" else block.output)
         if site == "residual_mid":
-            return self._middle(block, sandwiched)
+            return self._middle(layer)
         if site == "attention":
             return _tensor(block.post_attention_layernorm.output if sandwiched else self.attention(layer).output)
         if site == "mlp":
@@ -179,8 +216,7 @@ class Decoder:
         if site == "head":
             return _tensor(self.projection(layer).input)
         if site in ("q", "k", "v"):
-            names = ("c_attn", "query_key_value", f"{site}_proj")
-            return _tensor(_found(self.attention(layer), names, f"the {site} projection of attention").output)
+            return _tensor(self._part(site, layer).output)
         raise ValueError(f"There is no site {site!r} to be read: choose from {', '.join(READABLE)}.")
 
     def shaped(self, site: str, tensor: torch.Tensor) -> torch.Tensor:
@@ -190,6 +226,8 @@ class Decoder:
         if site == "head":
             return tensor.unflatten(-1, (self.heads, self.head_width))
         attention = self.attention(0)
+        if site in self._named:
+            return tensor.unflatten(-1, (self.parts(site), self.head_width))
         if hasattr(attention, "c_attn"):  # GPT-2: all queries, then all keys, then all values
             part = "qkv".index(site) * self.width
             return tensor[..., part : part + self.width].unflatten(-1, (self.heads, self.head_width))
@@ -197,40 +235,70 @@ class Decoder:
             return tensor.unflatten(-1, (self.heads, 3, self.head_width))[..., "qkv".index(site), :]
         return tensor.unflatten(-1, (self.parts(site), self.head_width))
 
-    def _middle(self, block: Any, sandwiched: bool) -> torch.Tensor:
+    def _middle(self, layer: int) -> torch.Tensor:
         if getattr(self.model._module.config, "use_parallel_residual", False):
             raise ValueError("This family adds attention and MLP at once: it has no residual stream between the two.")
-        names = ("pre_feedforward_layernorm",) if sandwiched else ("post_attention_layernorm", "ln_2")
-        return _tensor(_found(block, names, "the norm before the MLP").input)
+        return _tensor(self._part("mlp_norm", layer).input)
 
 
-def layers_of(model: Any, path: str | None = None) -> Any:
+def layers_of(model: Any, paths: Paths = None) -> Any:
     """The model's list of layers.
 
     Raises:
-        AttributeError: it is at none of the usual places, or not at ``path``.
+        AttributeError: it is at none of the usual places, or not where ``paths`` says.
+        ValueError: there is no part of a name in ``paths``.
     """
-    for tried in (path,) if path else LAYERS:
-        found = _reached(model, tried)
-        if found is not None and isinstance(found._module, torch.nn.ModuleList):
-            return found
-    raise AttributeError(
-        f"No list of layers at {path or ', '.join(LAYERS)}: print(model) shows where it is; name it with layers='…'."
-    )
+    return _found(model, model, "layers", _named(paths))
 
 
-def _found(root: Any, paths: tuple[str, ...], what: str) -> Any:
-    for path in paths:
+def _named(paths: Paths) -> dict[str, str]:
+    named = {"layers": paths} if isinstance(paths, str) else dict(paths or {})
+    if unknown := [part for part in named if part not in PLACES]:
+        raise ValueError(f"There is no part {unknown[0]!r} of a model to name: there is {', '.join(PLACES)}.")
+    return named
+
+
+def _found(model: Any, root: Any, part: str, named: Mapping[str, str]) -> Any:
+    """A part, counted from ``root``; of layers a list.
+
+    Raises:
+        AttributeError: it is not there; with what else is needed, and how to name it.
+    """
+    tried = (named[part],) if part in named else PLACES[part]
+    for path in tried:
         found = _reached(root, path)
-        if found is not None:
+        if found is not None and (part != "layers" or isinstance(found._module, torch.nn.ModuleList)):
             return found
+    place = f"not at {tried[0]}" if part in named else f"at none of the places that are known here ({', '.join(tried)})"
+    how = "path='…' (in edif.sweep: layers='…')" if part == "layers" else f"path={{{part!r}: '…'}}"
     raise AttributeError(
-        f"This model keeps {what} at none of the places that are known here ({', '.join(paths)}): print(model) shows "
-        "its names; please report its family."
+        f"This model keeps {_WORDS[part]} {place}. Methods need {_needed(model, named)}. print(model) shows where they "
+        f"are; name what is missing: {how}, counted from the model ({', '.join(tuple(PLACES)[:4])}), from a "
+        f"layer ({', '.join(_IN_LAYER)}), or from its attention ({', '.join(_IN_ATTENTION)})."
     )
+
+
+def _needed(model: Any, named: Mapping[str, str]) -> str:
+    """Every part, with where it was found, as far as the parts around it were."""
+    layers = _reached(model, _place(model, "layers", named) or "")
+    layer = layers[0] if layers is not None and isinstance(layers._module, torch.nn.ModuleList) else None
+    attention = None if layer is None else _reached(layer, _place(layer, "attention", named) or "")
+    said = []
+    for part in PLACES:
+        root = layer if part in _IN_LAYER else attention if part in _IN_ATTENTION else model
+        found = None if root is None else _place(root, part, named)
+        said.append(part if root is None else f"{part} ({found or 'missing'})")
+    return ", ".join(said)
+
+
+def _place(root: Any, part: str, named: Mapping[str, str]) -> str | None:
+    """The path at which a part is, or None."""
+    tried = (named[part],) if part in named else PLACES[part]
+    return next((path for path in tried if _reached(root, path) is not None), None)
 
 
 def _reached(root: Any, path: str) -> Any:
+    """What is at a path, or None."""
     for name in path.split("."):
         root = getattr(root, name, None)
         if root is None:

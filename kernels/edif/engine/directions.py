@@ -14,6 +14,7 @@ import torch
 from edif.engine.changes import Change, Changes
 from edif.engine.decoder import Decoder
 from edif.engine.metrics import Metrics
+from edif.engine.patches import shifted
 from edif.engine.states import norms, read, unit
 from edif.engine.sweeps import Batch, Plan, Tell, facts, run
 from edif.engine.writing import write
@@ -112,19 +113,22 @@ def steer(
     scale = sizes if asked.relative else torch.ones(len(asked.layers))
     made = asked.changes(directions, scale)
     found: dict[str, Any] = {"values": [], "changed": [], "written": [], "batches": 0}
+    tell([], torch.zeros(0, 0), base={len(prompts): {"directions": directions, "norms": sizes}})
     count, done = len(made), 0
-    for ids, answer in zip(prompts, answers, strict=True):
+    for number, (ids, answer) in enumerate(zip(prompts, answers, strict=True)):
         positions = None if asked.positions is None else [place % len(ids) for place in asked.positions]
         changes = Changes(decoder, asked.site, made, positions)
         work = _Steered(Metrics(answer, metric), ids, asked.top)
         plan = Plan(changes.cells(), changes.edit, work.measure, work.prepare, None, logits_to_keep=1, **limits)
-        swept = run(model, _shifted(tell, done), torch.tensor([list(ids)]), plan)
+        told = shifted(tell, done, number, work.known)
+        swept = run(model, told, torch.tensor([list(ids)]), plan)
         found["values"].append(swept["values"][:, 0])
         found["changed"].append(swept["base"][0])
         found["batches"] += swept["batches"]
         done += count
         if asked.tokens:
-            found["written"].append(_written(model, ids, changes, asked, _shifted(tell, done)))
+            found["written"].append(_written(model, ids, changes, asked, shifted(tell, done, number, work.known)))
+            tell([], torch.zeros(0, 0), base={number: {"written": found["written"][-1]}})
             done += count
     seconds = time.perf_counter() - began
     return {**found, "directions": directions, "norms": sizes, "facts": facts(model), "seconds": seconds}
@@ -145,6 +149,11 @@ class _Steered:
 
     def __init__(self, metrics: Metrics, ids: Sequence[int], top: int) -> None:
         self._metrics, self._ids, self._top = metrics, list(ids), top
+        self._changed = torch.empty(0)
+
+    def known(self) -> dict[str, torch.Tensor]:
+        """What the prompt says unsteered."""
+        return {"changed": self._changed}
 
     def prepare(self, model: Any) -> None:
         """KL is taken from what the model says unsteered."""
@@ -156,7 +165,10 @@ class _Steered:
         """Metrics, and the most probable tokens with their probabilities, side by side."""
         logits = model.output.logits[:, -1].float()
         best = logits.softmax(-1).topk(self._top, -1)
-        return torch.cat([self._metrics.of(logits), best.indices.double(), best.values.double()], -1)
+        values = torch.cat([self._metrics.of(logits), best.indices.double(), best.values.double()], -1)
+        if batch.layer < 0:
+            self._changed = values[0].detach().cpu()
+        return values
 
 
 def _written(model: Any, ids: Sequence[int], changes: Changes, asked: Steering, tell: Tell) -> torch.Tensor:
@@ -170,8 +182,3 @@ def _written(model: Any, ids: Sequence[int], changes: Changes, asked: Steering, 
         told = [number for number in some if number is not None]
         tell(told, torch.zeros(len(told), 0))
     return torch.cat(parts)
-
-
-def _shifted(tell: Tell, by: int) -> Tell:
-    """Tell of cells by their number among those of all sweeps, without values."""
-    return lambda places, values: tell([place + by for place in places], values[:, :0])

@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 
-from edif.engine.decoder import Decoder
+from edif.engine.decoder import Decoder, Paths
 from edif.engine.patches import Pair
 from edif.engine.sweeps import Tell, facts
 
 
 def attribution(
-    model: Any, tell: Tell, pairs: Sequence[Pair], sites: Sequence[str], layers: Sequence[int], path: str | None
+    model: Any, tell: Tell, pairs: Sequence[Pair], sites: Sequence[str], layers: Sequence[int], path: Paths
 ) -> dict[str, Any]:
     """First-order estimate of what patching each cell would do to the logit difference.
 

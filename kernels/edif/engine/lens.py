@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from edif.engine.decoder import Decoder
+from edif.engine.decoder import Decoder, Paths
 from edif.engine.sweeps import Tell, facts
 
 
@@ -51,7 +51,7 @@ def read(
     targets: Sequence[int],
     top: int,
     tuned: dict[int, tuple[torch.Tensor, torch.Tensor]] | None,
-    path: str | None,
+    path: Paths,
     change: Change | None = None,
 ) -> dict[str, Any]:
     """Statistics of every layer and position.
@@ -62,7 +62,7 @@ def read(
         positions: of every prompt; None for all.
         targets: tokens whose logit, log-probability and rank are followed.
         tuned: by layer, matrix and offset of a tuned lens: ``h + h @ matrix.T + offset`` is unembedded.
-        path: of the list of layers, where it is at an unusual place.
+        path: of parts at unusual places.
         change: made in every prompt's run; with it only the lens on ``residual`` is read in the right order.
 
     Returns:
@@ -98,6 +98,8 @@ def read(
             tell([done], torch.zeros(1, 0))
             done += 1
         found.append({name: torch.stack([part[name] for part in parts]) for name in parts[0]})
+        if len(found) < len(prompts):  # of the last one the result itself tells
+            tell([], torch.zeros(0, 0), base={len(found) - 1: {**found[-1], "layers": torch.tensor(chosen)}})
     return {"layers": chosen, "prompts": found, "facts": facts(model)}
 
 

@@ -67,7 +67,7 @@ def patching(
     for pair, wanted in zip(pairs, cells, strict=True):
         work = Patching(decoder, pair, everywhere, metric, {cell.site for cell in wanted})
         plan = Plan(wanted, work.edit, work.measure, work.prepare, None, logits_to_keep=1, **limits)
-        told = _shifted(tell, before, len(found["values"]), work.known)
+        told = shifted(tell, before, len(found["values"]), work.known)
         swept = run(model, told, torch.tensor([pair.ids]), plan)
         before += len(wanted)
         found["values"].append(swept["values"][:, 0])
@@ -156,9 +156,9 @@ class Patching:
             self._changed = values[0].detach().cpu()
         return values
 
-    def known(self) -> dict[str, Any]:
+    def known(self) -> dict[str, torch.Tensor]:
         """Metrics of the run with nothing patched and of the one that activations come from."""
-        return {"changed": self._changed.tolist(), "source": self.source.tolist()}
+        return {"changed": self._changed, "source": self.source}
 
 
 #: What causal tracing restores: one block's output, a window of MLP or attention outputs, or one block's output with
@@ -216,7 +216,7 @@ def causal_trace(
         work = _Tracing(decoder, fact, level, samples, seed, {cell.site for cell in wanted})
         base = None if fact.corrupt else work.corrupt
         plan = Plan(wanted, work.edit, work.measure, work.prepare, base, logits_to_keep=1, **limits)
-        told = _shifted(tell, before, len(found["values"]), work.known)
+        told = shifted(tell, before, len(found["values"]), work.known)
         swept = run(model, told, torch.tensor([fact.corrupt or fact.ids] * work.rows), plan)
         before += len(wanted)
         found["values"].append(swept["values"])
@@ -236,6 +236,7 @@ class _Tracing:
         self.rows = 1 if fact.corrupt else samples
         first, end = fact.subject
         generator = torch.Generator().manual_seed(seed)
+        self._level = level
         self._noise = torch.randn(self.rows, end - first, decoder.width, generator=generator) * level
         self.answer = -1
         self.clean = 0.0
@@ -292,9 +293,10 @@ class _Tracing:
             self._corrupted = probability.detach().cpu()
         return probability
 
-    def known(self) -> dict[str, Any]:
-        """The answer, and its probability in the clean run and in each sample of the corrupted one."""
-        return {"answer": self.answer, "clean": self.clean, "corrupted": self._corrupted.tolist()}
+    def known(self) -> dict[str, torch.Tensor]:
+        """The answer, its probability in the clean run and in each sample of the corrupted one, and the noise."""
+        figures = torch.tensor([self.clean, self._level], dtype=torch.float64)
+        return {"answer": torch.tensor(self.answer), "figures": figures, "corrupted": self._corrupted}
 
 
 def _spread(decoder: Decoder, asked: Sequence[Fact]) -> float:
@@ -305,6 +307,6 @@ def _spread(decoder: Decoder, asked: Sequence[Fact]) -> float:
     return float(embedded.float().std(correction=0))
 
 
-def _shifted(tell: Tell, by: int, number: int, known: Callable[[], dict[str, Any]]) -> Tell:
+def shifted(tell: Tell, by: int, number: int, known: Callable[[], dict[str, torch.Tensor]]) -> Tell:
     """Tell of cells by their number among those of all sweeps, with what those of this one are compared with."""
     return lambda places, values: tell([place + by for place in places], values, base={number: known()})

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from edif.engine.decoder import SITES, Decoder
-from edif.engine.patches import Pair, Patching
+from edif.engine.patches import Pair, Patching, shifted
 from edif.engine.sweeps import Batch, Cell, Plan, Tell, facts, run
 
 #: Parts that write to the residual stream.
@@ -47,16 +47,16 @@ def path_patching(
     names = ("values", "received", "unchanged", "changed", "source")
     found: dict[str, Any] = {**{name: [] for name in names}, "batches": 0, "seconds": 0.0}
     told = 0
-    for pair, senders, targets in zip(pairs, cells, receivers, strict=True):
+    for number, (pair, senders, targets) in enumerate(zip(pairs, cells, receivers, strict=True)):
         ids, count = torch.tensor([pair.ids]), len(senders)
         first = _Sending(decoder, pair, senders, targets, through)
         plan = Plan(senders, first.edit, first.measure, first.prepare, None, logits_to_keep=1, **limits)
         sent = run(model, _silent(tell, told), ids, plan)
         second = _Receiving(decoder, pair, targets, sent["values"][:, 0])
         layer, position = (min(getattr(cell, name) for cell in targets) for name in ("layer", "position"))
-        places = [Cell(layer, position, str(number)) for number in range(count)]
+        places = [Cell(layer, position, str(sender)) for sender in range(count)]
         plan = Plan(places, second.edit, second.measure, second.prepare, None, logits_to_keep=1, **limits)
-        swept = run(model, _silent(tell, told + count), ids, plan)
+        swept = run(model, shifted(tell, told + count, number, second.known), ids, plan)
         told += 2 * count
         found["values"].append(swept["values"][:, 0])
         found["received"].append(sent["values"][:, 0])

@@ -21,7 +21,7 @@ import nnsight
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from edif.engine.decoder import layers_of
+from edif.engine.decoder import Paths, layers_of
 
 #: Tokens of a forward pass beyond which a batch is not faster any more, by trial on a CPU; on a GPU by estimate.
 CPU_TOKENS, GPU_TOKENS = 512, 16_384
@@ -29,7 +29,10 @@ CPU_TOKENS, GPU_TOKENS = 512, 16_384
 BATCH_BYTES = 1 << 30
 #: How often the client is told, and of how many numbers at most: a job's printed lines are limited.
 TELL_EVERY_S, TELL_NUMBERS = 0.3, 65_536
-_LINE_NUMBERS = 1024
+#: Numbers of a message about cells, and characters of a line, which the server cuts off at 16,384.
+_LINE_NUMBERS, _LINE_CHARACTERS = 1024, 12_000
+#: What is known beside cells may take so much of what a job may print.
+BASE_CHARACTERS = 250_000
 
 
 class Cell:
@@ -100,7 +103,7 @@ class Plan:
         measure: Callable[[Any, Batch], Any],
         prepare: Callable[[Any], Any] | None,
         base: Callable[[Any], None] | None,
-        layers: str | None,
+        layers: Paths,
         logits_to_keep: int,
         batch_tokens: int | None,
         batch_bytes: int,
@@ -110,11 +113,11 @@ class Plan:
         self.batch_tokens, self.batch_bytes = batch_tokens, batch_bytes
 
 
-#: Of pairs or facts by number: what their cells are compared with, as numbers and lists of numbers.
-Base = dict[int, dict[str, Any]]
+#: Of pairs, facts or prompts by number: what their cells are compared with, and what else is known of them.
+Base = dict[int, dict[str, torch.Tensor]]
 
 #: Told every now and then: places of cells in the plan, their values (cells, prompts, …) unless they are many, and
-#: ``base=``, what the cells are compared with, by number of the pair or fact.
+#: ``base=``, what has become known beside them.
 Tell = Callable[..., None]
 
 
@@ -283,16 +286,39 @@ def facts(model: Any) -> dict[str, str]:
     }
 
 
-def tell_by_line(places: Sequence[int], values: torch.Tensor, base: Base | None = None) -> None:
-    """Print lines that :mod:`edif.beside` understands."""
-    piece = max(1, _LINE_NUMBERS // max(1, values[:1].numel()))
-    for first in range(0, len(places), piece):
-        part = values[first : first + piece].numpy()
-        line = {
-            "places": list(places[first : first + piece]),
-            "shape": list(part.shape),
-            "dtype": str(part.dtype),
-            "values": base64.b64encode(part.tobytes()).decode(),
-            **({"base": base} if base else {}),
-        }
-        print(json.dumps({"edif.sweep": line}), flush=True)
+class TellByLine:
+    """Prints lines that :mod:`edif.beside` understands; each thing that is known beside cells once."""
+
+    def __init__(self) -> None:
+        self._told: set[tuple[int, str]] = set()
+        self._room = BASE_CHARACTERS
+
+    def __call__(self, places: Sequence[int], values: torch.Tensor, base: Base | None = None) -> None:
+        """See :data:`Tell`."""
+        for number, known in (base or {}).items():
+            new = {name: _packed(value) for name, value in known.items() if (number, name) not in self._told}
+            message = json.dumps({"base": {number: new}})
+            self._told |= {(number, name) for name in new}
+            if new and len(message) <= self._room:
+                self._room -= len(message)
+                _print(message)
+        piece = max(1, _LINE_NUMBERS // max(1, values[:1].numel()))
+        for first in range(0, len(places), piece):
+            some = slice(first, first + piece)
+            _print(json.dumps({"places": list(places[some]), "values": _packed(values[some])}))
+
+
+def _packed(values: torch.Tensor) -> dict[str, Any]:
+    held = values.detach().cpu().contiguous().numpy()
+    return {
+        "shape": list(held.shape),
+        "dtype": str(held.dtype),
+        "values": base64.b64encode(held.tobytes()).decode(),
+    }
+
+
+def _print(message: str) -> None:
+    """One message, in as many lines as it needs: of a longer line the rest would be cut off."""
+    pieces = [message[first : first + _LINE_CHARACTERS] for first in range(0, len(message), _LINE_CHARACTERS)]
+    for number, piece in enumerate(pieces, 1):
+        print(json.dumps({"edif.sweep": [number, len(pieces), piece]}), flush=True)

@@ -1,0 +1,163 @@
+"""An interrupted method keeps what is known, marks it, and never lets it pass for whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from nnsight import TransformersModel
+from nnsight.schema.response import ResponseModel, Status
+
+import edif
+from edif import beside
+from edif.engine import sweeps
+
+CLEAN = "When Mary and John went to the store, John gave a drink to"
+CORRUPT = "When Mary and John went to the store, Mary gave a drink to"
+SHORT = "The Eiffel Tower is in the city of"
+ANSWER = (" Mary", " John")
+
+#: Each method, how often it tells something before the interruption, and where its numbers are.
+METHODS: dict[str, tuple[Callable[[Any], Any], int, str]] = {
+    "patching": (
+        lambda m: edif.activation_patching(m, [CLEAN] * 2, [CORRUPT] * 2, ANSWER, progress=False),
+        2,
+        "residual",
+    ),
+    "paths": (
+        lambda m: edif.path_patching(
+            m, CLEAN, CORRUPT, ANSWER, edif.Cell(3, -1, "residual"), batch_tokens=2, progress=False
+        ),
+        10,
+        "head",
+    ),
+    "trace": (
+        lambda m: edif.causal_trace(m, [CLEAN, CLEAN], ["Mary", "John"], samples=2, progress=False),
+        2,
+        "restored",
+    ),
+    "steer": (
+        lambda m: edif.steer(m, [CLEAN, SHORT], [(CLEAN, CORRUPT)], answer=ANSWER, tokens=2, progress=False),
+        3,
+        "steered",
+    ),
+    "lens": (lambda m: edif.logit_lens(m, [CLEAN, SHORT], progress=False), 5, "entropy"),
+}
+
+
+NOTHING_KEPT: dict[str, Callable[[Any], Any]] = {
+    "attribution": lambda m: edif.attribution_patching(m, CLEAN, CORRUPT, ANSWER, progress=False),
+    "attention": lambda m: edif.attention(m, CLEAN, progress=False),
+    "comparison": lambda m: edif.compare_models(m, m, CLEAN, progress=False),
+    "probe": lambda m: edif.probe(
+        m, [CLEAN, CORRUPT, SHORT, CORRUPT], [0, 1, 0, 1], folds=2, shuffles=1, progress=False
+    ),
+    "one_lens": lambda m: edif.logit_lens(m, CLEAN, progress=False),
+}
+
+
+@pytest.fixture
+def model(families: Callable[[str], TransformersModel], monkeypatch: pytest.MonkeyPatch) -> TransformersModel:
+    monkeypatch.setattr(sweeps, "TELL_EVERY_S", 0.0)
+    return families("llama")
+
+
+def _interrupted(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """As if the user pressed ■ after so many batches."""
+    take = beside.Telling._take
+
+    def taking(self: Any, places: Sequence[int], values: Any) -> None:
+        take(self, places, values)
+        if self.batches == times:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(beside.Telling, "_take", taking)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_known_is_kept_and_marked(
+    method: str, model: TransformersModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run, times, name = METHODS[method]
+    whole = run(model)
+    _interrupted(monkeypatch, times)
+    with pytest.raises(edif.MethodStopped, match=r"Stopped after \d+ of \d+ steps. What it has is kept") as stopped:
+        run(model)
+    partial = stopped.value.partial
+    assert type(partial) is type(whole)
+    assert not partial.complete
+    assert whole.complete
+    here = partial.data[name]
+    there = whole.data[name].isel({axis: slice(size) for axis, size in here.sizes.items()})
+    known = ~np.isnan(here.values)
+    assert known.any()
+    np.testing.assert_array_equal(here.values[known], there.values[known])
+    if method != "lens":  # of which there are whole prompts
+        assert (np.isnan(here.values) & ~np.isnan(there.values)).any()
+    bundle = partial._repr_mimebundle_()
+    assert "NOT COMPLETE: stopped after" in bundle["text/plain"]
+    assert "NOT COMPLETE: stopped after" in bundle["text/html"]
+    again = edif.load(partial.save(tmp_path / "partial.edif"))
+    assert not again.complete
+    assert again.data.identical(partial.data)
+
+
+@pytest.mark.parametrize("method", NOTHING_KEPT)
+def test_a_method_that_keeps_nothing_says_so(
+    method: str, model: TransformersModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _interrupted(monkeypatch, 1)
+    with pytest.raises(
+        edif.MethodStopped, match=r"Stopped after \d of \d+ steps. Nothing of it can be used"
+    ) as stopped:
+        NOTHING_KEPT[method](model)
+    assert stopped.value.partial is None
+
+
+def test_the_drawing_says_that_it_is_not_complete(model: TransformersModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, times, _ = METHODS["patching"]
+    _interrupted(monkeypatch, times)
+    with pytest.raises(edif.MethodStopped) as stopped:
+        run(model)
+    assert stopped.value.partial is not None
+    assert stopped.value.partial.as_json()["foot"].startswith("NOT COMPLETE: stopped after")
+
+
+def test_of_an_interrupted_trace_every_fact_has_a_picture(
+    model: TransformersModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, times, _ = METHODS["trace"]
+    _interrupted(monkeypatch, times)
+    with pytest.raises(edif.MethodStopped) as stopped:
+        run(model)
+    pictures = [stopped.value.partial.to_svg(fact=fact) for fact in (0, 1)]
+    assert all("NOT COMPLETE" in made for made in pictures)
+    assert "→ –" in pictures[1]
+
+
+def test_before_anything_is_known_nothing_is_kept(model: TransformersModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    _interrupted(monkeypatch, 1)
+    with pytest.raises(edif.MethodStopped, match="Nothing of it can be used") as stopped:
+        edif.logit_lens(model, [CLEAN, SHORT], progress=False)
+    assert stopped.value.partial is None
+
+
+def test_parts_travel_as_lines_while_there_is_room(capsys: pytest.CaptureFixture[str]) -> None:
+    tell, nothing = sweeps.TellByLine(), torch.zeros(0, 0)
+    known = {"changed": torch.tensor([1.5, float("nan")]), "answer": torch.tensor(7)}
+    tell([], nothing, base={3: known})
+    tell([], nothing, base={3: {**known, "written": torch.arange(5000)}})  # what is not new is not said again
+    tell([], nothing, base={4: {"large": torch.zeros(sweeps.BASE_CHARACTERS)}})
+    lines = capsys.readouterr().out.splitlines()
+    assert [json.loads(line)["edif.sweep"][:2] for line in lines] == [[1, 1], *([n, 5] for n in range(1, 6))]
+    told = beside.Telling(1, progress=False)
+    assert all(told.status(ResponseModel(id="job", status=Status.LOG, description=line)) for line in lines)
+    assert told.bases.keys() == {3}
+    assert told.bases[3]["answer"].item() == 7
+    np.testing.assert_array_equal(told.bases[3]["changed"], [1.5, np.nan])
+    np.testing.assert_array_equal(told.bases[3]["written"], torch.arange(5000))
