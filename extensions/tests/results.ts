@@ -157,3 +157,126 @@ export function attention(changes: Record<string, unknown> = {}): Record<string,
     ...changes,
   };
 }
+
+/** Two prompts steered on two layers at three strengths, with random directions beside and texts of the first one. */
+export function steering(changes: Record<string, unknown> = {}): Record<string, unknown> {
+  const prompt = (text: string, half: number) => ({
+    prompt: text,
+    bos: false,
+    tokens: [0, 1],
+    answer: [" good", " bad"],
+    unsteered: [1, 0],
+    // (metric, layer, strength): the second layer turns with the direction
+    change: [-1, 0, 1, -4 * half, 0, 4 * half, 0.5, 0, 0.5, 2, 0, 2],
+    control: { low: Array(12).fill(-0.5), high: Array(12).fill(0.5) },
+    ablated: [-1, -2, 0.1, 0.2],
+    top: [1, 2, 2, 1, 1, 2, 1, 2, 2, 1, 1, 2],
+    probability: Array(12).fill(0.25),
+    texts: ["a", "b", "c", "d", "plain\nwords", "سلام"],
+    unsteered_text: "as it was",
+  });
+  return {
+    version: 1,
+    kind: "steering",
+    title: "Steering",
+    provenance: { model: "edif/demo", dtype: "float32" },
+    foot: "3 random directions beside",
+    layers: [0, 5],
+    strengths: [-0.2, 0, 0.2],
+    metrics: ["logit_difference", "kl"],
+    unit: "norms of the layer’s activations",
+    ablations: ["here"],
+    top: 2,
+    prompts: [prompt("It was", 1), prompt("So it", 0.5)],
+    mean: { mean: Array(12).fill(0.5), low: Array(12).fill(0.25), high: Array(12).fill(0.75) },
+    vocabulary: { ids: [1, 2, 3], texts: ["It", " was", " great"] },
+    ...changes,
+  };
+}
+
+/** A probe of two layers at two positions, with effects at two strengths. */
+export function probe(changes: Record<string, unknown> = {}): Record<string, unknown> {
+  const of = (...values: number[]) => ({ mean: values, low: values, high: values });
+  const effects = Array.from({ length: 2 * 2 * 2 * 4 }, (_, n) => n / 8 - 2);
+  return {
+    version: 1,
+    kind: "probe",
+    title: "Linear probe",
+    provenance: { model: "edif/demo", dtype: "float32" },
+    foot: "20 prompts",
+    layers: [0, 4],
+    positions: ["-1 ␣that", "-2"],
+    classes: ["she", "he"],
+    chance: 0.5,
+    unit: "norms of the layer’s activations",
+    accuracy: [0.6, 0.5, 1, 0.9],
+    low: [0.4, 0.3, 0.8, 0.7],
+    high: [0.8, 0.7, 1, 1],
+    control: of(0.5, 0.5, 0.5, 0.4),
+    towards: ["she", "he"],
+    strengths: [-0.4, 0.4],
+    effects: of(...effects),
+    ...changes,
+  };
+}
+
+/** Two models that agree on the second token alone, with what each says as a lens. */
+export function comparison(changes: Record<string, unknown> = {}): Record<string, unknown> {
+  const mean = { mean: [0.5, 1], low: [0.4, 0.9], high: [0.6, 1.1] };
+  const side = (model: string) => ({ ...lens(2), title: model, provenance: { model }, targets: [], ...bare });
+  const [told] = lens(2).prompts as Record<string, unknown>[];
+  const bare = {
+    prompts: [
+      {
+        ...told,
+        kl: Array(4).fill(null),
+        next: Array(4).fill(null),
+        target_probability: [],
+        target_rank: [],
+        target_logit: [],
+      },
+    ],
+  };
+  return {
+    version: 1,
+    kind: "comparison",
+    title: "Two models compared",
+    provenance: { model: "one against other", dtype: "float32" },
+    foot: "over 12 tokens",
+    models: ["one", "other"],
+    layers: [
+      [0, 1],
+      [1, 3],
+    ],
+    figures: ["kl", "same_top", "rank_correlation"],
+    prompts: [
+      {
+        prompt: "The city",
+        tokens: ["The", " city"],
+        values: { kl: [2, 0, 1, 0.5], same_top: [0, 1, 0, 1], rank_correlation: [-1, 1, 0, null] },
+      },
+    ],
+    mean: { kl: mean, same_top: mean, rank_correlation: mean },
+    sides: [side("one"), side("other")],
+    ...changes,
+  };
+}
+
+/** Traces by window and noise; that of the wide window with much noise was not made. */
+export function series(changes: Record<string, unknown> = {}): Record<string, unknown> {
+  const [fact] = trace().facts as Record<string, unknown>[];
+  const weak = [{ ...fact, effect: [0.4, 0, 0, 0, 0, 0, 0, 0] }];
+  return {
+    version: 1,
+    kind: "together",
+    title: "Causal trace",
+    layout: "series",
+    axes: [
+      { name: "window", values: ["5", "10"] },
+      { name: "noise", values: ["1", "3"] },
+    ],
+    places: [0, 1, 2, null],
+    results: [trace({ window: 5 }), trace({ window: 5, facts: weak }), trace()],
+    ...changes,
+  };
+}

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from edif.path_patching import PathPatching, path_patching
     from edif.probing import Probe, probe
     from edif.result import Result, load
+    from edif.side_by_side import Together, series, side_by_side
     from edif.steering import Steering, steer
 
 __version__ = version("edif")
@@ -81,6 +82,7 @@ __all__ = [
     "Steering",
     "SweepResult",
     "SweepStopped",
+    "Together",
     "Usage",
     "WeightsElsewhere",
     "__version__",
@@ -102,7 +104,9 @@ __all__ = [
     "next_tokens",
     "path_patching",
     "probe",
+    "series",
     "shown",
+    "side_by_side",
     "status",
     "steer",
     "sweep",
@@ -122,6 +126,7 @@ _LATER = {
     **dict.fromkeys(("Batch", "Cell"), "edif.engine.sweeps"),
     **dict.fromkeys(("LogitLens", "logit_lens"), "edif.logit_lens"),
     **dict.fromkeys(("Result", "load"), "edif.result"),
+    **dict.fromkeys(("Together", "series", "side_by_side"), "edif.side_by_side"),
     **dict.fromkeys(("Comparison", "compare_models"), "edif.comparison"),
     **dict.fromkeys(("Probe", "probe"), "edif.probing"),
     **dict.fromkeys(("Steering", "steer"), "edif.steering"),

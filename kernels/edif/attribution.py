@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import xarray as xr
 
-from edif import asked, beside
+from edif import asked, beside, outputs, patching_output
 from edif.alignment import Alignment, of_pair
 from edif.engine import gradients
 from edif.engine.decoder import READABLE, SITES, Paths
@@ -18,10 +18,27 @@ from edif.pairs import Prompts, prompt_pairs
 from edif.patching import ActivationPatching, activation_patching
 from edif.patching_map import head_counts
 from edif.result import Result, padded_tokens, provenance, token_axes
+from edif.shown_results import model_of
 
+_APPROXIMATE = "Approximate: a first-order estimate. Check the top cells with .refine(model)."
 #: Correlation with exact patching on eight IOI prompts and GPT-2 small (Nanda 2023, and METHODS figures): below .8 a
 #: map of these sites misleads.
 MISLEADING = {"residual_pre": 0.735, "residual_mid": 0.735, "residual": 0.735, "mlp": 0.436}
+
+
+class RefinedCells(list[dict[str, Any]]):
+    """Cells with their estimate and what patching them exactly gives; a table where a notebook shows them."""
+
+    def _repr_html_(self) -> str:
+        names = [
+            f"{cell['site']} {cell['layer']}" + ("" if cell["head"] is None else f".{cell['head']}") for cell in self
+        ]
+        rows = [
+            [str(cell["position"]), outputs.figure(cell["estimate"]), outputs.figure(cell["exact"])] for cell in self
+        ]
+        columns = ["position", "estimate", "exact"]
+        caption = "Attribution patching, the largest estimates patched exactly"
+        return outputs.table(caption, names[::-1], columns, rows[::-1], "effects: 1 restores the clean run", "cell")
 
 
 class AttributionPatching(Result):
@@ -70,12 +87,14 @@ class AttributionPatching(Result):
                 cells.append((site, layers[place[0]], place[1], head, float(values[tuple(place)])))
         return sorted(cells, key=lambda cell: -abs(cell[-1]))[:count]
 
-    def refine(self, model: Any, count: int = 10, pair: int = 0, **how: Any) -> list[dict[str, Any]]:
+    def refine(self, model: Any = None, count: int = 10, pair: int = 0, **how: Any) -> RefinedCells:
         """The top cells again, patched exactly: site, layer, position, head, ``estimate`` and ``exact``.
 
         Args:
+            model: by default the one that made this result, where this kernel knows it.
             how: ``remote``, ``progress`` and the limits of :func:`edif.activation_patching`.
         """
+        model = model_of(self.provenance) if model is None else model
         facts = self.provenance["pairs"][pair]
         top = self.top(count, pair)
         found: list[dict[str, Any]] = []
@@ -106,7 +125,23 @@ class AttributionPatching(Result):
                         "exact": number,
                     }
                 )
-        return sorted(found, key=lambda cell: -abs(cell["estimate"]))
+        return RefinedCells(sorted(found, key=lambda cell: -abs(cell["estimate"])))
+
+    def _forms(self) -> Iterator[dict[str, Any]]:
+        for form in patching_output.forms(self._as_map()):
+            yield {**form, "title": "Attribution patching", "approximate": self.warning or _APPROXIMATE}
+
+    def _as_map(self) -> ActivationPatching:
+        """The estimates as a map of one direction and one metric: the logit difference each cell would leave."""
+        data, span = self.data, self.data["clean"] - self.data["corrupt"]
+        arrays = {site: data["corrupt"] + data[site] * span for site in self.sites}
+        whole = xr.Dataset({**arrays, "clean": data["clean"], "corrupt": data["corrupt"]})
+        whole = whole.expand_dims(direction=["denoise"], metric=["logit_difference"])
+        named = {name: data[name].expand_dims("direction", 1) for name in ("token_id", "token")}
+        axes = ("pair", "direction", "metric", "layer", "position")
+        order = {str(name): [axis for axis in axes if axis in of.dims] for name, of in whole.items()}
+        drawn = {name: whole[name].transpose(*order[name], ...) for name in order}
+        return ActivationPatching(xr.Dataset(drawn).assign_coords(named), self.provenance, self.view)
 
     def __repr__(self) -> str:
         sizes = self.data.sizes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar
 
@@ -14,7 +14,7 @@ import torch
 import xarray as xr
 
 import edif
-from edif import asked, beside, outputs
+from edif import asked, beside, comparison_output, outputs
 from edif.engine import comparing as engine
 from edif.engine.decoder import Paths, layers_of
 from edif.errors import EdifError
@@ -92,6 +92,9 @@ class Comparison(Result):
         caption = f"{' against '.join(self.provenance['models'])} · “{self.provenance['prompts'][0]}”"
         foot = "means; kl in nats, of the first from the second and back"
         return outputs.table(caption, names, FIGURES, cells, foot, "layers")
+
+    def _forms(self) -> Iterator[dict[str, Any]]:
+        return comparison_output.forms(self, FIGURES)
 
     @property
     def _single(self) -> bool:

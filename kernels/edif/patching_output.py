@@ -69,6 +69,7 @@ def _form(result: Patched, pairs: int, metrics: int, stride: int) -> dict[str, A
         "metrics": data["metric"].values.tolist(),
         "sites": [_site(result, site) for site in result.sites],
         "together": known.get("positions") == "together",
+        "path": known.get("path"),
         "pairs": [_pair(result, data.isel(pair=pair), pair, words) for pair in range(pairs)],
         "mean": mean,
         "vocabulary": words.as_json(),

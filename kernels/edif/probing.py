@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 import xarray as xr
 
-from edif import asked, beside, outputs
+from edif import asked, beside, outputs, probing_output
 from edif.engine import probes as engine
 from edif.engine.decoder import Paths
 from edif.engine.linear import folds as spread
@@ -108,6 +108,9 @@ class Probe(Result):
         strength = f", steered at {self.data['strength'].values[-1]:g} norms" if "steered" in self.data else ""
         foot = f"position {self.data['position'].values[0]}; control: shuffled labels{strength}"
         return outputs.table(caption, rows.index.tolist(), list(rows.columns), cells, foot)
+
+    def _forms(self) -> Iterator[dict[str, Any]]:
+        return probing_output.forms(self)
 
     def _changed(self, kind: str) -> xr.DataArray:
         if kind not in EFFECTS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 import xarray as xr
 
-from edif import asked, beside, outputs
+from edif import asked, beside, outputs, steering_output
 from edif.engine import directions as engine
 from edif.engine.decoder import HEADED, SITES, Paths, layers_of
 from edif.engine.directions import ABLATIONS
@@ -80,6 +80,9 @@ class Steering(Result):
         foot = f"change of {name.replace('_', ' ')}; columns: strength in {self.provenance['unit']}"
         columns = [f"{value:+g}" for value in mean["strength"].values]
         return outputs.table(caption, mean["layer"].values.tolist(), columns, cells, foot) + self._written()
+
+    def _forms(self) -> Iterator[dict[str, Any]]:
+        return steering_output.forms(self)
 
     def _written(self) -> str:
         """The first prompt's texts at the layer with the largest effect, as a table."""
@@ -269,6 +272,7 @@ def _result(
         "unit": "norms of the layer’s activations" if plan.relative else "lengths of the direction",
         "positions": None if plan.positions is None else list(plan.positions),
         "answers": [None if pair is None else list(pair) for pair in answers],
+        "answer_tokens": [None if pair is None else token_texts(tokenizer, np.array(pair)).tolist() for pair in answers],
         "seed": plan.seed,
         "tokens": plan.tokens,
     }

@@ -6,6 +6,7 @@ import { card, press, promptLine, segments } from "./card.ts";
 import { element } from "./dom.ts";
 import { paintMap, whenThemeChanges } from "./heat-canvas.ts";
 import { arrange, bars, choice, heading, legendOf, plainTable, stepOf, stepTo } from "./parts.ts";
+import type { Place } from "./place.ts";
 import type { Attention } from "./result.ts";
 import { SEQUENTIAL } from "./scale.ts";
 import { probabilityFigure, signedFigure, visibleLine, wordOf } from "./text.ts";
@@ -25,8 +26,10 @@ const THUMB = 44;
 const LARGE = 360;
 const LISTED = 8;
 
-export function drawAttention(result: Attention): HTMLElement {
-  return new AttentionView(result).node;
+export function drawAttention(result: Attention, place: Place): HTMLElement {
+  const view = new AttentionView(result);
+  place.watch?.(() => view.chosen);
+  return view.node;
 }
 
 class AttentionView {
@@ -71,7 +74,7 @@ class AttentionView {
       middle: () => body,
       table: () => this.#table(),
       keys: { m: () => this.#face(this.#way === WAYS[0] ? WAYS[1] : WAYS[0]) },
-      file: { title: result.title, data: () => ({ ...result.raw, view: this.#view() }) },
+      file: { title: result.title, data: () => ({ ...result.raw, view: this.chosen }) },
     });
     this.#frame.legend.replaceChildren(...legendOf(SEQUENTIAL, "0", "1", "attention weight"));
     this.#listen();
@@ -91,7 +94,7 @@ class AttentionView {
   }
 
   /** What the reader has chosen, to be kept with the result. */
-  #view(): Record<string, unknown> {
+  get chosen(): Record<string, unknown> {
     const { layer, head } = this.#looked;
     return {
       prompt: this.#at,

@@ -1,13 +1,17 @@
 // Draws any result into a node of the page.  Called by the hosts (JupyterLab now; widgets and saved pages later).
 import { drawAttention } from "./attention-view.ts";
+import { drawComparison } from "./comparison-view.ts";
 import { drawJob } from "./job-view.ts";
 import { drawLens } from "./lens.ts";
 import { drawNextTokens } from "./next-tokens.ts";
 import { drawPatching } from "./patching-view.ts";
 import type { Place } from "./place.ts";
+import { drawProbe } from "./probe-view.ts";
 import { drawProblem } from "./problem.ts";
 import { type Result, readResult, Unreadable } from "./result.ts";
+import { drawSteering } from "./steering-view.ts";
 import { STYLE } from "./style.ts";
+import { drawBeside, drawTogether } from "./together-view.ts";
 import { drawTrace } from "./trace-view.ts";
 
 const STYLE_ID = "edif-style";
@@ -43,7 +47,15 @@ function view(result: Result, place: Place): HTMLElement {
     case "causal_trace":
       return drawTrace(result, place);
     case "attention":
-      return drawAttention(result);
+      return drawAttention(result, place);
+    case "steering":
+      return drawSteering(result, place);
+    case "probe":
+      return drawProbe(result, place);
+    case "comparison":
+      return drawComparison(result, place, () => drawBeside(result.sides, {}, drawingOf));
+    case "together":
+      return drawTogether(result, place, drawingOf);
   }
 }
 

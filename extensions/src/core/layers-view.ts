@@ -34,6 +34,7 @@ export abstract class LayersView {
   /** Draws the grid and puts everything in its place; the last step of a view's making. */
   protected begin(result: Frame, keys: Record<string, () => void>): void {
     this.redraw();
+    this.place.watch?.(() => this.view());
     this.frame = arrange(this.card, {
       middle: () => this.grid,
       table: () => this.table(),
@@ -49,10 +50,7 @@ export abstract class LayersView {
 
   protected table(): HTMLTableElement {
     const { layers, columns, caption, text } = this.words();
-    const rows = layers.map((name, layer) => [
-      String(name),
-      ...columns.map((_, column) => text(layer, column)),
-    ]);
+    const rows = layers.map((name, layer) => [name, ...columns.map((_, column) => text(layer, column))]);
     return plainTable(caption, ["layer", ...columns], rows.reverse());
   }
 
@@ -60,7 +58,7 @@ export abstract class LayersView {
   protected abstract turn(at: number): void;
   protected abstract spec(): GridSpec;
   protected abstract words(): {
-    layers: number[];
+    layers: string[];
     columns: string[];
     caption: string;
     text: (layer: number, column: number) => string;

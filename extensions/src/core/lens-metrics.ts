@@ -51,7 +51,9 @@ export function metricsOf(lens: Lens, at: number, scale?: OneScale): Metric[] {
       upTo1(name, (cell) => prompt.targetProbability[cell * each] as number, `probability of ${followed[0]}`),
     );
   }
-  return metrics;
+  // a metric without a single figure is none: next tokens of one word, what a comparison does not know
+  const cells = Array.from({ length: count }, (_, cell) => cell);
+  return metrics.filter((metric, n) => n === 0 || cells.some((cell) => !Number.isNaN(metric.value(cell))));
 }
 
 function upTo1(name: string, value: Metric["value"], meaning: string): Metric {

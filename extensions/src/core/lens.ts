@@ -8,9 +8,9 @@ import { bandsOf, firstShown } from "./lens-layers.ts";
 import { type Metric, metricsOf } from "./lens-metrics.ts";
 import { bars, heading, pairs } from "./parts.ts";
 import type { Place } from "./place.ts";
+import { type Line, plot } from "./plot.ts";
 import type { Lens } from "./result.ts";
 import { probabilityFigure, visibleLine, wordOf } from "./text.ts";
-import { type Path, trajectory } from "./trajectory.ts";
 
 const KEYS: [string, string][] = [
   ["←↑→↓", "move"],
@@ -180,7 +180,7 @@ class LensView extends LayersView {
     const paths = this.#paths(layer, position);
     nodes.push(heading(`${paths.map(({ name }) => name).join(", ")} by layer`));
     const note = `Where there is no point, it is not among the ${this.#lens.top} most probable tokens.`;
-    this.frame.panel.replaceChildren(...nodes, trajectory(paths, this.#lens.layers));
+    this.frame.panel.replaceChildren(...nodes, this.#trajectory(paths));
     if (paths.some(({ values }) => values.some(Number.isNaN))) {
       this.frame.panel.append(element("p", { class: "edif-note", text: note }));
     }
@@ -211,13 +211,25 @@ class LensView extends LayersView {
     return pairs(known);
   }
 
+  /** How probabilities go through the layers. */
+  #trajectory(lines: Line[]): HTMLElement {
+    const [first, last] = [this.#lens.layers[0] as number, this.#lens.layers.at(-1) as number];
+    return plot({
+      lines,
+      x: this.#lens.layers,
+      ends: [`layer ${first}`, String(last)],
+      figure: (value) => (value === 0 ? "0" : probabilityFigure(value)),
+      what: `probability of ${lines.map(({ name }) => name).join(", ")} from layer ${first} to ${last}`,
+    });
+  }
+
   /** The looked-at cell's top token, and the pinned ones. */
-  #paths(layer: number, position: number): Path[] {
+  #paths(layer: number, position: number): Line[] {
     const top = this.#topOf(layer, position);
     const followed = [...new Set([top, ...this.#pins])].filter((token) => token >= 0);
     return followed.map((token) => ({
       name: this.#text(token),
-      pinned: this.#pins.has(token),
+      look: this.#pins.has(token) ? "orange" : "blue",
       values: this.#lens.layers.map((_, at) => this.#probabilityOf(token, this.#index(at, position))),
     }));
   }
@@ -243,7 +255,7 @@ class LensView extends LayersView {
 
   protected words(): ReturnType<LayersView["words"]> {
     return {
-      layers: this.#lens.layers,
+      layers: this.#lens.layers.map(String),
       columns: this.#prompt.tokens.map((token) => this.#text(token)),
       caption: `most probable token, ${this.#metric.name}`,
       text: (layer, position) => {

@@ -28,14 +28,18 @@ export interface Sheet {
   /** Words for the map's figures, in the table and for screen readers. */
   meaning: string;
   value: (layer: number, column: number) => number;
-  step: (value: number) => string;
-  figure: (value: number) => string;
+  step: (value: number, column: number) => string;
+  figure: (value: number, column: number) => string;
+  /** Whether figures stand in the cells: few columns, of which each is read by itself. */
+  written?: boolean;
   /** Why there is no figure. */
   missing: (column: number) => string;
   /** What holds for the whole map. */
   about: () => Node[];
   /** Name and figures of a cell. */
   detail: (layer: number, column: number) => { name: string; figures: [string, string][] };
+  /** More about a cell than figures: plots, texts. */
+  more?: (layer: number, column: number) => Node[];
   legend: () => Node[];
   /** What can be run next from a cell, or from one cell to another, where a kernel is at hand. */
   next?: (cell: [number, number], from?: [number, number]) => Next[];
@@ -51,6 +55,8 @@ export interface MapSpec {
   result: Frame & { view: MapChoice };
   place: Place;
   layers: number[];
+  /** What layers are called where a number is not enough. */
+  names?: string[];
   /** The list to choose maps from: pairs or facts. */
   list: { label: string; names: string[] };
   /** Those with one name are not shown; the key `m` goes through the last one with more. */
@@ -111,7 +117,7 @@ class MapView extends LayersView {
     spec.place.scale?.join(
       this,
       () => this.#show(false),
-      () => {},
+      (name) => this.#follow(name),
     );
     this.#show(true, view.pin);
   }
@@ -133,8 +139,20 @@ class MapView extends LayersView {
     return { sheet, switches: Object.fromEntries(switches), place, ...pin };
   }
 
+  /** Another map beside this one shows something else now. */
+  #follow(name: string): void {
+    const [label, chosen] = name.split(": ");
+    const n = this.#spec.switches.findIndex((one) => one.label === label);
+    const at = this.#spec.switches[n]?.names.indexOf(chosen ?? "") ?? -1;
+    if (at < 0) return;
+    this.#chosen.switches[n] = at;
+    this.#show(false);
+  }
+
   #choose(n: number, at: number): void {
     this.#chosen.switches[n] = at;
+    const { label, names } = this.#spec.switches[n] as MapSpec["switches"][number];
+    this.place.scale?.choose(this, `${label}: ${names[at]}`);
     this.#show(false);
     this.frame.say(`${this.#spec.switches[n]?.label}: ${this.#spec.switches[n]?.names[at]}`);
   }
@@ -193,13 +211,13 @@ class MapView extends LayersView {
     return {
       label: visibleLine(result.title),
       columns: this.#sheet.columns,
-      tilted: true,
+      tilted: this.#sheet.written !== true,
       rows: () =>
         layers
-          .map((name, layer) => ({
+          .map((number, layer) => ({
             layer,
-            name: String(name),
-            quiet: layers.length > NAMED && name % 5 !== 0 && layer < layers.length - 1,
+            name: this.#name(layer),
+            quiet: this.#isQuiet(number, layer),
           }))
           .reverse(),
       cell: (layer, column) => this.#cell(layer, column),
@@ -224,15 +242,25 @@ class MapView extends LayersView {
     return [found, most];
   }
 
+  #name(layer: number): string {
+    return this.#spec.names?.[layer] ?? String(this.#spec.layers[layer]);
+  }
+
+  /** Of many thin rows every fifth is named, and the last. */
+  #isQuiet(number: number, layer: number): boolean {
+    const { layers } = this.#spec;
+    return !this.#sheet.written && layers.length > NAMED && number % 5 !== 0 && layer < layers.length - 1;
+  }
+
   #cell(layer: number, column: number): Cell {
     const value = this.#sheet.value(layer, column);
-    const figure = Number.isNaN(value) ? this.#sheet.missing(column) : this.#sheet.figure(value);
+    const figure = Number.isNaN(value) ? this.#sheet.missing(column) : this.#sheet.figure(value, column);
     const name = this.#sheet.columns[column]?.text;
     const pinned = this.#pinned?.[0] === layer && this.#pinned[1] === column;
     return {
-      text: "",
-      step: this.#sheet.step(value),
-      label: `${name}, layer ${this.#spec.layers[layer]}, ${figure}${pinned ? ", pinned" : ""}`,
+      text: this.#sheet.written && !Number.isNaN(value) ? figure : "",
+      step: this.#sheet.step(value, column),
+      label: `${name}, layer ${this.#name(layer)}, ${figure}${pinned ? ", pinned" : ""}`,
       pinned,
     };
   }
@@ -247,6 +275,7 @@ class MapView extends LayersView {
     detail("", [layer, column]);
     const pinned = this.#pinned?.join() === [layer, column].join() ? undefined : this.#pinned;
     if (pinned !== undefined) detail("pinned: ", pinned);
+    nodes.push(...(this.#sheet.more?.(layer, column) ?? []));
     this.#looked = [layer, column];
     this.frame.panel.replaceChildren(...nodes, ...this.#deeds(pinned));
   }
@@ -289,10 +318,10 @@ class MapView extends LayersView {
     const { columns, value, figure, meaning } = this.#sheet;
     const text = (layer: number, column: number): string => {
       const found = value(layer, column);
-      return Number.isNaN(found) ? "–" : figure(found);
+      return Number.isNaN(found) ? "–" : figure(found, column);
     };
     return {
-      layers: this.#spec.layers,
+      layers: this.#spec.layers.map((_, layer) => this.#name(layer)),
       columns: columns.map((column) => column.text),
       caption: meaning,
       text,

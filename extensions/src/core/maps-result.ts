@@ -67,7 +67,7 @@ export interface MapChoice {
   pin: [number, number] | undefined;
 }
 
-function mapChoiceOf(fields: Fields): MapChoice {
+export function mapChoiceOf(fields: Fields): MapChoice {
   const { sheet, switches, place, pin } = viewOf(fields);
   const chosen = typeof switches === "object" && switches !== null ? Object.entries(switches) : [];
   const pinned = Array.isArray(pin) && pin.length === 2 && pin.every(Number.isInteger);
@@ -87,6 +87,10 @@ export interface PatchingData {
   metrics: string[];
   sites: Site[];
   together: boolean;
+  /** Where patches went on their way to the logits; undefined where they went every way. */
+  path: string | undefined;
+  /** What is to be known of estimates; undefined where effects are exact. */
+  approximate: string | undefined;
   pairs: PatchPair[];
   mean: MeanRun[] | undefined;
   words: Vocabulary;
@@ -146,6 +150,8 @@ export function readPatching(fields: Fields): PatchingData {
     metrics,
     sites,
     together: fields.together === true,
+    path: line(fields, "path"),
+    approximate: line(fields, "approximate"),
     pairs: list(fields, "pairs", 1000).map(pair),
     mean: fields.mean == null ? undefined : exactly(fields, "mean", directions.length).map(mean),
     words,

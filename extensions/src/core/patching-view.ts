@@ -4,6 +4,7 @@ import { type Chosen, drawMap, type Next, type Sheet } from "./map-view.ts";
 import type { PatchRun, Site } from "./maps-result.ts";
 import { heading, legendOf, pairs } from "./parts.ts";
 import type { Place } from "./place.ts";
+import { plot } from "./plot.ts";
 import type { Patching } from "./result.ts";
 import { DIVERGING, diverging } from "./scale.ts";
 import { probabilityFigure, signedFigure, visibleLine, wordOf } from "./text.ts";
@@ -14,7 +15,7 @@ const MEANS: Record<string, string> = {
 };
 
 export function drawPatching(result: Patching, place: Place): HTMLElement {
-  const { sites, directions, metrics, mean, together } = result;
+  const { sites, directions, metrics, mean } = result;
   const listed = result.pairs.map(({ clean, corrupt }, n) => `${n + 1}: ${clean} / ${corrupt}`);
   return drawMap({
     result,
@@ -28,7 +29,7 @@ export function drawPatching(result: Patching, place: Place): HTMLElement {
     ],
     sheet: (chosen) => {
       const pair = chosen.sheet - (mean === undefined ? 0 : 1);
-      return pair < 0 ? meanSheet(result, chosen) : pairSheet(result, chosen, pair, together);
+      return pair < 0 ? meanSheet(result, chosen, place) : pairSheet(result, chosen, place, pair);
     },
   });
 }
@@ -58,8 +59,9 @@ function places(
   return { index, position };
 }
 
-function pairSheet(result: Patching, chosen: Chosen, at: number, together: boolean): Sheet {
+function pairSheet(result: Patching, chosen: Chosen, place: Place, at: number): Sheet {
   const pick = picked(result, chosen);
+  const { together } = result;
   const pair = result.pairs[at] as Patching["pairs"][number];
   const run = pair.runs[pick.direction] as PatchRun;
   const { site, metric, direction } = pick;
@@ -78,6 +80,7 @@ function pairSheet(result: Patching, chosen: Chosen, at: number, together: boole
   const asked = `${name(pair.answer[0])}, against ${name(pair.answer[1])}`;
   const origin = [
     pair.bos === undefined ? "" : pair.bos ? "BOS" : "no BOS",
+    result.path === undefined ? "" : visibleLine(result.path),
     `clean “${visibleLine(pair.clean)}” → ${name(pair.answer[0])}`,
     `corrupt “${visibleLine(pair.corrupt)}” → ${name(pair.answer[1])}`,
   ];
@@ -89,7 +92,7 @@ function pairSheet(result: Patching, chosen: Chosen, at: number, together: boole
       ? "was not asked for"
       : "not aligned: no counterpart in the other prompt";
   };
-  return finish(result, pick, {
+  return finish(result, pick, place, {
     heads,
     origin: origin.filter((part) => part !== "").join(" · "),
     value,
@@ -100,6 +103,7 @@ function pairSheet(result: Patching, chosen: Chosen, at: number, together: boole
         [`clean, ${words}`, plainFigure(words, clean)],
         [`corrupt, ${words}`, plainFigure(words, corrupt)],
       ]),
+      ...warningOf(result),
       element("p", {
         class: "edif-note",
         text: run.defined[metric]
@@ -111,23 +115,37 @@ function pairSheet(result: Patching, chosen: Chosen, at: number, together: boole
     detail: (layer, column) => ({
       name: spot(result, site, heads, position(column), layer, column),
       figures: [
-        ["effect", known(value(layer, column), missing(column))],
+        [
+          result.approximate === undefined ? "effect" : "estimated effect",
+          known(value(layer, column), missing(column)),
+        ],
         [words, plainFigure(words, raw(layer, column))],
       ],
     }),
   });
 }
 
+/** What a reader must know of estimates. */
+function warningOf({ approximate }: Patching): Node[] {
+  if (approximate === undefined) return [];
+  const text = `≈ ${visibleLine(approximate)}`;
+  return [element("p", { class: "edif-note edif-warning", text })];
+}
+
 /** The lens of the run that a cell has patched; from a pinned cell, of its activation put into this one. */
 function nextOf(
-  { handle, layers, directions }: Patching,
+  { handle, layers, directions, approximate, path }: Patching,
   { site, direction }: Picked,
   { pair, together, position }: { pair: number; together: boolean; position: (column: number) => number },
 ): Pick<Sheet, "next"> {
   const way = directions[direction] ?? "";
   // These words go into code that a click runs: letters, or nothing is offered.
-  if (handle === undefined || together || ![site.name, way].every((word) => /^[a-z_]+$/.test(word)))
-    return {};
+  if (handle === undefined || path !== undefined) return {};
+  if (approximate !== undefined) {
+    const code = `edif.shown("${handle}").refine(pair=${pair})`;
+    return { next: (_, from) => (from === undefined ? [{ words: "Patch the top 10 exactly", code }] : []) };
+  }
+  if (together || ![site.name, way].every((word) => /^[a-z_]+$/.test(word))) return {};
   const next = ([layer, column]: [number, number], from?: [number, number]): Next[] => {
     const head = site.part === undefined ? "" : `, head=${column}`;
     const source = from === undefined ? "" : `, source=(${layers[from[0]]}, ${position(from[1])})`;
@@ -143,7 +161,7 @@ function nextOf(
   return { next };
 }
 
-function meanSheet(result: Patching, chosen: Chosen): Sheet {
+function meanSheet(result: Patching, chosen: Chosen, place: Place): Sheet {
   const pick = picked(result, chosen);
   const run = (result.mean as NonNullable<Patching["mean"]>)[pick.direction] as NonNullable<
     Patching["mean"]
@@ -154,7 +172,7 @@ function meanSheet(result: Patching, chosen: Chosen): Sheet {
   const [value, low, high] = [of(run.mean), of(run.low), of(run.high)];
   const heads = Array.from({ length: run.positions }, (_, at) => ({ text: `position ${at}`, marked: false }));
   const missing = () => "no pair has a value here";
-  return finish(result, pick, {
+  return finish(result, pick, place, {
     heads,
     origin: "mean over pairs",
     value,
@@ -165,7 +183,9 @@ function meanSheet(result: Patching, chosen: Chosen): Sheet {
         class: "edif-note",
         text: "0 = corrupt, 1 = clean; interval of 95 %, by resampling pairs.",
       }),
+      ...warningOf(result),
     ],
+    more: (_, column) => byLayer(result, { value, low, high }, column),
     detail: (layer, column) => ({
       name: spot(result, pick.site, heads, position(column), layer, column),
       figures: [
@@ -178,27 +198,57 @@ function meanSheet(result: Patching, chosen: Chosen): Sheet {
 }
 
 /** The parts of a map that one pair and the mean over pairs do not have in common; `heads` are the positions. */
-type Own = Pick<Sheet, "origin" | "value" | "missing" | "about" | "detail" | "next"> & {
+type Own = Pick<Sheet, "origin" | "value" | "missing" | "about" | "detail" | "next" | "more"> & {
   heads: Sheet["columns"];
 };
 
-function finish(result: Patching, { metric, site, direction }: Picked, { heads, ...own }: Own): Sheet {
+function finish(
+  result: Patching,
+  { metric, site, direction }: Picked,
+  { scale }: Place,
+  { heads, ...own }: Own,
+): Sheet {
   const columns = site.part === undefined ? heads : parts(site);
   let extent = 0;
   for (const layer of result.layers.keys()) {
     for (const column of columns.keys()) extent = Math.max(extent, Math.abs(own.value(layer, column)) || 0);
   }
-  const [words, where] = [result.metrics[metric] ?? "", site.name].map((name) => name.replaceAll("_", " "));
-  const meaning = `effect on ${words}, ${where}, ${result.directions[direction]}`;
+  const [words = "", where = ""] = [result.metrics[metric] ?? "", site.name].map((name) =>
+    name.replaceAll("_", " "),
+  );
+  const guess = result.approximate === undefined ? "effect" : "estimated effect";
+  const meaning = `${guess} on ${words}, ${where}, ${result.directions[direction]}`;
+  const most = scale?.most(words, extent) ?? (extent || 1);
   return {
     ...own,
     columns,
     places: site.part === undefined ? [] : heads.map(({ text }, at) => `${at} ${text}`),
     meaning,
-    step: (found) => diverging(found, extent || 1),
+    step: (found) => diverging(found, most),
     figure: signedFigure,
-    legend: () => legendOf(DIVERGING, signedFigure(-(extent || 1)), signedFigure(extent || 1), meaning),
+    legend: () => legendOf(DIVERGING, signedFigure(-most), signedFigure(most), meaning),
   };
+}
+
+/** One column's means by layer, with their interval. */
+function byLayer(
+  { layers }: Patching,
+  { value, low, high }: Record<"value" | "low" | "high", Sheet["value"]>,
+  column: number,
+): Node[] {
+  const of = (figure: Sheet["value"]): number[] => layers.map((_, layer) => figure(layer, column));
+  return [
+    heading("By layer, with its interval"),
+    plot({
+      lines: [
+        { name: "mean effect", look: "blue", values: of(value), band: { low: of(low), high: of(high) } },
+      ],
+      x: layers,
+      ends: [`layer ${layers[0]}`, String(layers.at(-1))],
+      figure: signedFigure,
+      what: "mean effect by layer",
+    }),
+  ];
 }
 
 function parts({ part, parts: count }: Site): Sheet["columns"] {

@@ -1,4 +1,4 @@
-// What the place that a result is drawn in can do for it, beyond showing it.  Made by the hosts and by side-by-side.ts,
+// What the place that a result is drawn in can do for it, beyond showing it.  Made by the hosts and by together-view.ts,
 // handed down by draw.ts.
 
 export interface Place {
@@ -8,6 +8,8 @@ export interface Place {
   cancel?: ((handle: string) => void) | undefined;
   /** Shared by results that are drawn side by side. */
   scale?: OneScale;
+  /** Is given what tells a reader's choices, so that the next result of a series can be shown with them. */
+  watch?: (view: () => Record<string, unknown>) => void;
 }
 
 /** The ends of the scales that several views share: whoever has a larger figure has the others painted anew. */
@@ -26,6 +28,11 @@ export class OneScale {
     this.#most.set(name, own);
     if (before !== undefined) for (const { repaint } of this.#views.values()) queueMicrotask(repaint);
     return own;
+  }
+
+  /** Forgets the views that have joined, not their figures. */
+  rest(): void {
+    this.#views.clear();
   }
 
   /** Has the other views choose what one has chosen. */

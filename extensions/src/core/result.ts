@@ -3,10 +3,14 @@
 // Everything that arrives here is hostile: a saved notebook may hold anything under our MIME type.
 
 import { type AttentionData, readAttention } from "./attention-result.ts";
+import { type ComparisonData, readComparison } from "./comparison-result.ts";
 import { type Fields, line, MAX_TOKEN_CHARACTERS, record, Unreadable, viewOf } from "./fields.ts";
 import { type JobData, readJob } from "./job-result.ts";
 import { type LensData, readLens } from "./lens-result.ts";
 import { type PatchingData, readPatching, readTrace, type TraceData } from "./maps-result.ts";
+import { type ProbeData, readProbe } from "./probe-result.ts";
+import { readSteering, type SteeringData } from "./steering-result.ts";
+import { readTogether, type TogetherData } from "./together-result.ts";
 
 export { Unreadable };
 
@@ -51,7 +55,44 @@ export type Patching = Frame & PatchingData;
 export type Trace = Frame & TraceData;
 export type Attention = Frame & AttentionData;
 export type Job = Frame & JobData;
-export type Result = Job | NextTokens | Lens | Patching | Trace | Attention;
+export type Steering = Frame & SteeringData;
+export type Probe = Frame & ProbeData;
+export type Comparison = Frame & ComparisonData;
+export type Together = Frame & TogetherData;
+export type Result =
+  | Job
+  | NextTokens
+  | Lens
+  | Patching
+  | Trace
+  | Attention
+  | Steering
+  | Probe
+  | Comparison
+  | Together;
+
+/** How each kind is read, and what it is called where it has no title of its own. */
+const READERS: Record<string, [string, (fields: Fields) => Data]> = {
+  logit_lens: ["Logit lens", readLens],
+  activation_patching: ["Activation patching", readPatching],
+  causal_trace: ["Causal trace", readTrace],
+  attention: ["Attention", readAttention],
+  steering: ["Steering", readSteering],
+  probe: ["Linear probe", readProbe],
+  comparison: ["Two models compared", readComparison],
+  together: ["Results together", readTogether],
+  job: ["job", readJob],
+};
+type Data =
+  | LensData
+  | PatchingData
+  | TraceData
+  | AttentionData
+  | SteeringData
+  | ProbeData
+  | ComparisonData
+  | TogetherData
+  | JobData;
 
 /** The result in `data`.  Throws `Unreadable` where `data` is not a result of a kind and version known here. */
 export function readResult(data: unknown): Result {
@@ -63,13 +104,10 @@ export function readResult(data: unknown): Result {
     );
   }
   if (fields.kind === "next_tokens") return readNextTokens(fields);
-  if (fields.kind === "logit_lens") return { ...readFrame(fields, "Logit lens"), ...readLens(fields) };
-  if (fields.kind === "activation_patching") {
-    return { ...readFrame(fields, "Activation patching"), ...readPatching(fields) };
+  if (typeof fields.kind === "string" && Object.hasOwn(READERS, fields.kind)) {
+    const [title, read] = READERS[fields.kind] as (typeof READERS)[string];
+    return { ...readFrame(fields, title), ...read(fields) };
   }
-  if (fields.kind === "causal_trace") return { ...readFrame(fields, "Causal trace"), ...readTrace(fields) };
-  if (fields.kind === "attention") return { ...readFrame(fields, "Attention"), ...readAttention(fields) };
-  if (fields.kind === "job") return { ...readFrame(fields, "job"), ...readJob(fields) };
   throw new Unreadable(
     `This viewer does not know the kind of result ${named(fields.kind)}: open it with a newer workbench.`,
   );

@@ -184,6 +184,7 @@ ${scaleRules("dark", "body:not([data-jp-theme-light]) .edif-card")}
 .edif-card .edif-pairs dt { color: var(--edif-muted); overflow-wrap: anywhere; }
 .edif-card .edif-pairs dd { text-align: right; font-variant-numeric: tabular-nums; }
 .edif-card .edif-note { margin-top: 4px; color: var(--edif-muted); font-size: 11px; }
+.edif-card :is(figure, figcaption) { margin: 0; padding: 0; }
 .edif-card .edif-panel svg { display: block; max-width: 100%; overflow: visible; }
 .edif-card .edif-panel svg text { font: 10px system-ui, sans-serif; fill: var(--edif-muted); }
 .edif-card .edif-axis { stroke: var(--edif-line); fill: none; }
@@ -191,8 +192,26 @@ ${scaleRules("dark", "body:not([data-jp-theme-light]) .edif-card")}
 .edif-card .edif-path { fill: none; stroke-width: 1.5; }
 .edif-card path.edif-blue { stroke: var(--edif-accent); }
 .edif-card path.edif-orange { stroke: var(--edif-orange); }
+.edif-card path.edif-muted { stroke: var(--edif-muted); }
+.edif-card path.edif-dashed { stroke-dasharray: 4 3; }
+.edif-card path.edif-band-of { stroke: none; fill-opacity: 0.22; }
+.edif-card path.edif-band-of.edif-blue { fill: var(--edif-accent); }
+.edif-card path.edif-band-of.edif-orange { fill: var(--edif-orange); }
+.edif-card path.edif-band-of.edif-muted { fill: var(--edif-muted); }
+.edif-card .edif-lines { display: flex; flex-wrap: wrap; gap: 2px 12px; color: var(--edif-muted); font-size: 11px; }
+.edif-card .edif-lines > span { display: inline-flex; gap: 4px; align-items: center; }
 .edif-card circle.edif-blue { fill: var(--edif-accent); }
 .edif-card circle.edif-orange { fill: var(--edif-orange); }
+.edif-card circle.edif-muted { fill: var(--edif-muted); }
+.edif-card .edif-warning { padding-left: 8px; border-left: 2px solid var(--edif-orange); color: var(--edif-text); }
+.edif-card .edif-said { font: 12px/18px var(--jp-code-font-family, ui-monospace, monospace); overflow-wrap: anywhere; unicode-bidi: isolate; }
+.edif-several .edif-side { display: flex; flex-wrap: wrap; gap: 0 8px; max-width: 2168px; align-items: flex-start; }
+.edif-several .edif-side > .edif-card { flex: 1 1 460px; min-width: 0; }
+.edif-several .edif-half .edif-panel { flex: 1 1 248px; min-height: 0; }
+.edif-card.edif-sliders { display: flex; flex-wrap: wrap; gap: 8px 32px; max-width: 1080px; padding: 8px 16px; }
+.edif-card .edif-slider { display: inline-flex; flex-wrap: wrap; gap: 8px; align-items: center; margin: 0; color: var(--edif-text); font-size: 12px; }
+.edif-card .edif-setting { min-width: 88px; font-variant-numeric: tabular-nums; }
+.edif-card .edif-slider input { width: 160px; accent-color: var(--edif-accent); }
 .edif-card .edif-plain { border-collapse: collapse; font-size: 12px; }
 .edif-card .edif-plain :is(th, td) { padding: 2px 12px 2px 0; white-space: pre; border-bottom: 1px solid var(--edif-line); font-variant-numeric: tabular-nums; }
 .edif-card .edif-plain th { color: var(--edif-muted); }
