@@ -54,7 +54,9 @@ def _form(result: Compared, figures: Sequence[str], top: int, prompts: int, stri
     layers = data["layer"].transpose("depth", "side").values.tolist()
     names = known["models"]
     return {
-        **outputs.frame("comparison", "Two models compared", {**known, "model": " against ".join(names)}, notes, result.view),
+        **outputs.frame(
+            "comparison", "Two models compared", {**known, "model": " against ".join(names)}, notes, result.view
+        ),
         "models": names,
         "layers": layers,
         "figures": list(figures),

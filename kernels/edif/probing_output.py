@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from edif import outputs
+from edif.prediction import visible
 
 
 class Probed(Protocol):
@@ -72,7 +73,7 @@ def _place(data: xr.Dataset, place: int) -> str:
         return str(place)
     first = data.isel(prompt=0)
     text = str(first["token"].values[first["token_id"].values >= 0][place])
-    return f"{place} {outputs.visible(text)}"
+    return f"{place} {visible(text)}"
 
 
 def _effects(result: Probed, rows: list[int]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""``edif.side_by_side(one, other)``: results beside each other on one scale; ``edif.series([…])``: one of many, by slider.
+"""``edif.side_by_side(one, other)``: two results on one scale; ``edif.series([…])``: many, one at a time, by slider.
 
 Two prompts, two models, a patched run beside the run it came from; or one trace for each window and level of noise.
 Nothing is computed: the results are drawn together.  Runs in the user's process.
@@ -26,7 +26,9 @@ _OF_THE_MOMENT = ("made", "server_seconds", "versions")
 class Together:
     """Several results in one output; made by :func:`side_by_side` and :func:`series`."""
 
-    def __init__(self, results: Sequence[Result], layout: str, axes: Mapping[str, Sequence[Any]], places: list[int | None]):
+    def __init__(
+        self, results: Sequence[Result], layout: str, axes: Mapping[str, Sequence[Any]], places: list[int | None]
+    ) -> None:
         self.results, self.layout, self.axes, self._places = list(results), layout, dict(axes), places
 
     def as_json(self, budget_bytes: int = outputs.BUDGET_BYTES) -> dict[str, Any]:

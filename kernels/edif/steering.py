@@ -272,7 +272,9 @@ def _result(
         "unit": "norms of the layer’s activations" if plan.relative else "lengths of the direction",
         "positions": None if plan.positions is None else list(plan.positions),
         "answers": [None if pair is None else list(pair) for pair in answers],
-        "answer_tokens": [None if pair is None else token_texts(tokenizer, np.array(pair)).tolist() for pair in answers],
+        "answer_tokens": [
+            None if pair is None else token_texts(tokenizer, np.array(pair)).tolist() for pair in answers
+        ],
         "seed": plan.seed,
         "tokens": plan.tokens,
     }

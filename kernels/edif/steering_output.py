@@ -83,7 +83,8 @@ def _prompt(
     if "control" in data:
         beside = (data["control"] - data["unsteered"]).transpose("control", *axes)
         drawn["control"] = {
-            name: outputs.figures(found) for name, found in (("low", beside.min("control")), ("high", beside.max("control")))
+            name: outputs.figures(found)
+            for name, found in (("low", beside.min("control")), ("high", beside.max("control")))
         }
     if "ablated" in data:
         without = (data["ablated"] - data["unsteered"]).transpose("ablation", "metric", "layer")

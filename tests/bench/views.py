@@ -1,12 +1,13 @@
 """``edif bench views``: how large the views' script is, how soon a large grid is there, how a saved lens weighs.
 
 The page is drawn by Chromium with the script that users get; a lens of 126 layers and 50 tokens stands for the largest
-model that people read.  With a workbench running, also how soon the first tiles of a patching map come and how soon a
-cancelled job has freed its executor.  Runs in the operator's shell.
+model that people read, and heads of 500 tokens for a long prompt.  With a workbench running, also how soon the first
+tiles of a patching map come and how soon a cancelled job has freed its executor.  Runs in the operator's shell.
 """
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 import os
@@ -19,6 +20,8 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
+from _key import new_key
+from nnsight.schema.config import CONFIG
 from playwright.sync_api import CDPSession, Page, sync_playwright
 
 import edif
@@ -27,6 +30,8 @@ from edif.logit_lens import LogitLens
 from edif_widgets import labextension_path
 
 LAYERS, TOKENS, TOP = 126, 50, 10
+#: Of the long prompt, and how many heads of it are there.
+LONG, HEADS = 500, 12
 ROUNDS = 7
 #: Debian's browser, as in the end-to-end tests.
 CHROMIUM = "/usr/bin/chromium"
@@ -83,6 +88,54 @@ def a_lens() -> LogitLens:
     return LogitLens(xr.Dataset(data, known), {**said, "prompts": ["…"], "bos": [True]})
 
 
+def long_attention() -> dict[str, Any]:
+    """Heads of a long prompt, random."""
+    draw = np.random.default_rng(0)
+    size = LONG * (LONG + 1) // 2
+    maps = [
+        {
+            "layer": n,
+            "head": 0,
+            "effect": None,
+            "norm": None,
+            "weights": base64.b64encode(draw.integers(0, 256, size, dtype=np.uint8).tobytes()).decode(),
+        }
+        for n in range(HEADS)
+    ]
+    words = [f" word{n}" for n in range(LONG)]
+    return {
+        "version": 1,
+        "kind": "attention",
+        "title": "Attention",
+        "provenance": {"model": "a model", "dtype": "float32"},
+        "vocabulary": {"ids": list(range(LONG)), "texts": words},
+        "prompts": [{"prompt": "long", "bos": False, "tokens": list(range(LONG)), "maps": maps}],
+    }
+
+
+def of_a_long_prompt(page: Page) -> dict[str, float]:
+    """First paint of the attention of a long prompt, and what a move of the pointer over its map takes."""
+    page.set_content("<main></main>")
+    page.add_script_tag(content=result_pages.script())
+    busy = page.context.new_cdp_session(page)
+    busy.send("Performance.enable", {"timeDomain": "threadTicks"})
+    data = json.dumps(long_attention())
+    paints = [page.evaluate(_PAINT, data) for _ in range(ROUNDS)]
+    box = page.locator(".edif-beside > canvas").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 10, box["y"] + 1)
+    before, moves = _busy_s(busy), 60
+    for n in range(moves):
+        page.mouse.move(box["x"] + 10, box["y"] + box["height"] * (n + 1) / (moves + 1))
+    page.evaluate("new Promise(requestAnimationFrame)")
+    return {
+        f"attention of {LONG} tokens, first paint, median (ms)": round(statistics.median(paints), 1),
+        f"attention of {LONG} tokens, a move, the page's own CPU time (ms)": round(
+            1000 * (_busy_s(busy) - before) / moves, 2
+        ),
+    }
+
+
 def of_the_page(page: Page, lens: LogitLens) -> dict[str, float]:
     """First paint and hover, in milliseconds."""
     drawn = lens.as_json()
@@ -133,6 +186,8 @@ def of_a_job() -> dict[str, float]:
     from nnsight import TransformersModel
 
     torch.set_num_threads(1)
+    CONFIG.API.HOST, CONFIG.API.APIKEY = os.environ["NDIF_HOST"], new_key()
+    os.environ["NDIF_API_KEY"] = CONFIG.API.APIKEY
     model = TransformersModel("edif/smollm2-135m-demo", task="text-generation")
     _patch(model, "residual")  # model and executor are warm
     firsts, frees = [], []
@@ -200,12 +255,13 @@ def main() -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS.split())
         figures |= of_the_page(browser.new_page(viewport={"width": 1280, "height": 1000}), lens)
+        figures |= of_a_long_prompt(browser.new_page(viewport={"width": 1280, "height": 1000}))
         browser.close()
     if "--page-only" not in sys.argv:
         figures |= of_a_job()
     figures["load"] = round(os.getloadavg()[0], 1)
     for name, figure in figures.items():
-        print(f"{name:<52} {figure:>10}")
+        print(f"{name:<68} {figure:>10}")
     if "--json" in sys.argv:
         print(json.dumps(figures))
 

@@ -26,6 +26,11 @@ ARGUMENTS = (
 _PATIENCE_MS = 120_000
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--write-pictures``: see test_gallery.py."""
+    parser.addoption("--write-pictures", action="store_true", help="make the pictures of docs/gallery.md anew")
+
+
 @pytest.fixture
 def page() -> Iterator[Page]:
     """An empty page of a browser that knows nobody."""

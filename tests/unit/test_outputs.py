@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from edif.attribution import AttributionPatching
 from edif.causal_trace import CausalTrace
 from edif.logit_lens import LogitLens
 from edif.outputs import OutputTooLarge, Vocabulary, every, figures, fitting, table
 from edif.patching import ActivationPatching
 from edif.prediction import RESULT_TYPE
+from edif.result import Result
 
 WORDS = np.array(["The", " city", " <b>", "\n"])
 
@@ -277,11 +277,17 @@ def test_a_kept_result_is_read_before_its_method_was_used(tmp_path: Path) -> Non
 
 
 def test_a_kind_without_a_view_is_shown_as_text() -> None:
-    found = AttributionPatching(xr.Dataset({"head": (("pair", "layer", "position"), np.zeros((1, 2, 3)))}), {})
+    class Odd(Result):
+        kind = "odd"
+
+        def __repr__(self) -> str:
+            return "<odd>"
+
+    found = Odd(xr.Dataset({"head": ("layer", np.zeros(2))}), {})
     bundle = found._repr_mimebundle_()
     assert RESULT_TYPE not in bundle
-    assert bundle["text/html"].startswith("<pre>&lt;attribution patching (approximate) of head: 1 pairs, 2 layers")
-    with pytest.raises(NotImplementedError, match="no view of attribution_patching yet"):
+    assert bundle["text/html"] == "<pre>&lt;odd&gt;</pre>"
+    with pytest.raises(NotImplementedError, match="no view of odd yet"):
         found.as_json()
 
 

@@ -93,8 +93,8 @@ function aboutOf({ effects, unit }: Probe): Node[] {
 function headsOf({ effects, strengths }: Probe): Sheet["columns"] {
   const read = [{ text: "accuracy" }, { text: "shuffled" }];
   if (effects === undefined) return read;
-  const strong = strengths.map((one) => ({ text: `${one < 0 ? "−" : "+"}${Math.abs(one)}`, marked: true }));
-  return [...read, ...strong, { text: "swapped", marked: true }, { text: "interchanged", marked: true }];
+  const strong = strengths.map((one) => ({ text: `${one < 0 ? "−" : "+"}${Math.abs(one)}` }));
+  return [...read, ...strong, { text: "swapped" }, { text: "interchanged" }];
 }
 
 type Of = Record<"mean" | "low" | "high", (layer: number) => number>;

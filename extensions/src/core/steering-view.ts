@@ -159,9 +159,7 @@ function strengthHeads({ strengths }: Steering): Sheet["columns"] {
 }
 
 function ablationHeads({ ablations }: Steering, { ablated }: SteeredPrompt): Sheet["columns"] {
-  return ablated === undefined
-    ? []
-    : ablations.map((name) => ({ text: `out ${visibleLine(name)}`, marked: true }));
+  return ablated === undefined ? [] : ablations.map((name) => ({ text: `out ${visibleLine(name)}` }));
 }
 
 function strengthOf(strength: number): string {
