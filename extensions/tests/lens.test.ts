@@ -5,6 +5,50 @@ import { lens } from "./results.ts";
 
 freshPage();
 
+describe("pins of the lens", () => {
+  const chips = () => texts(".edif-chip");
+
+  it("follow a group of tokens as one, with the sum of their probabilities", () => {
+    draw(host, lens());
+    cell(0, 1).click(); // ␣Paris, followed exactly
+    cell(1, 1).focus();
+    cell(1, 1).dispatchEvent(new MouseEvent("click", { bubbles: true, shiftKey: true })); // a newline
+    expect(chips()).toEqual(["pinned ␣Paris + ↵ ×"]);
+    expect(texts(".edif-heading").at(-1)).toBe("␣Paris + ↵ by layer");
+    cell(0, 0).focus();
+    one(".edif-chip").click();
+    expect(chips()).toEqual([]);
+  });
+
+  it("are made and joined with the keyboard, and taken away one by one", () => {
+    draw(host, lens());
+    cell(0, 1).focus();
+    type("Enter");
+    type("ArrowDown");
+    type("g");
+    expect(chips()).toEqual(["pinned ␣Paris + ↵ ×"]);
+    type("Enter");
+    expect(chips()).toEqual(["pinned ␣Paris ×"]);
+  });
+
+  it("keep a row in view for comparison, by its head or r", () => {
+    draw(host, lens());
+    cell(1, 1).focus();
+    type("r");
+    expect(one("th.edif-pinned").textContent).toBe("1");
+    type("ArrowUp");
+    expect(texts(".edif-heading")).toContain("␣city · pinned layer 1");
+    one("th.edif-pinned").click();
+    expect(host.querySelector("th.edif-pinned")).toBeNull();
+  });
+
+  it("are kept: groups, rows, and what is not there any more is left out", () => {
+    draw(host, lens(3, { view: { pins: [12, 99], groups: [[12, 13, 99], "x"], rows: [2, 77] } }));
+    expect(chips()).toEqual(["pinned ␣Paris + ↵ ×"]);
+    expect(one("th.edif-pinned").textContent).toBe("2");
+  });
+});
+
 describe("the lens", () => {
   it("has the last layer on top, tokens as columns, and the top token in each cell", () => {
     draw(host, lens());

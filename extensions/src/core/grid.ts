@@ -24,7 +24,10 @@ export interface GridSpec {
   rows: () => Row[];
   cell: (layer: number, column: number) => Cell;
   look: (layer: number, column: number) => void;
-  pick: (layer: number, column: number) => void;
+  /** `more`: with the shift key, to add to what was picked before. */
+  pick: (layer: number, column: number, more: boolean) => void;
+  /** Picks a whole row by its head, where rows can be picked, and tells which are. */
+  row?: { pick: (layer: number) => void; picked: (layer: number) => boolean };
   /** One cell was drawn onto another. */
   drag?: (from: [number, number], to: [number, number]) => void;
   /** The cell that is looked at first. */
@@ -85,6 +88,10 @@ export class Grid {
       const row = this.#rows[Number(node.dataset.row)] as Row;
       if ("layer" in row) paint(node, this.#spec.cell(row.layer, Number(node.dataset.column)));
     }
+    for (const node of this.#body.querySelectorAll<HTMLElement>("th[data-head]")) {
+      const picked = this.#spec.row?.picked(Number(node.dataset.head)) === true;
+      node.classList.toggle("edif-pinned", picked);
+    }
   }
 
   /** Layer and column that the tab key stops at. */
@@ -123,6 +130,10 @@ export class Grid {
       attributes: { scope: "row" },
       text: row.name,
     });
+    if (this.#spec.row !== undefined) {
+      name.dataset.head = String(row.layer);
+      name.classList.toggle("edif-pinned", this.#spec.row.picked(row.layer));
+    }
     const cells = this.#spec.columns.map((_, column) => {
       const node = element("td", { attributes: { "data-row": String(n), "data-column": String(column) } });
       node.tabIndex = -1;
@@ -148,9 +159,11 @@ export class Grid {
     this.node.addEventListener("pointerover", over);
     this.node.addEventListener("focusin", over);
     this.node.addEventListener("click", (event) => {
+      const head = (event.target as Element).closest<HTMLElement>("[data-head]");
+      if (head !== null) this.#spec.row?.pick(Number(head.dataset.head));
       const cell = (event.target as Element).closest<HTMLElement>("[data-row]");
       if (cell !== null) this.#go(Number(cell.dataset.row), Number(cell.dataset.column ?? this.#column));
-      if (cell !== null) this.#pick();
+      if (cell !== null) this.#pick(event.shiftKey);
     });
     this.#listenToDrags();
     // Away from the grid, what is looked at is again where the keyboard is.
@@ -184,10 +197,10 @@ export class Grid {
     if (spot !== undefined) this.#spec.look(...spot);
   }
 
-  #pick(): void {
+  #pick(more = false): void {
     const row = this.#rows[this.#row];
     if (row === undefined) return;
-    if ("layer" in row) this.#spec.pick(row.layer, this.#column);
+    if ("layer" in row) this.#spec.pick(row.layer, this.#column, more);
     else row.open?.();
   }
 

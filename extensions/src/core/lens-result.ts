@@ -35,6 +35,10 @@ const MOST_IN_A_CELL = 50;
 export interface LensChoice {
   metric: string;
   pins: number[];
+  /** Of pins, those that are followed as one. */
+  groups: number[][];
+  /** Numbers of layers that are pinned. */
+  rows: number[];
   prompt: number;
   shown: number[] | undefined;
 }
@@ -95,11 +99,17 @@ function readPrompt(
 
 /** Pins are ids of tokens; those that this output does not show are left out. */
 function readView(fields: Fields, words: Vocabulary): LensChoice {
-  const pinned = Array.isArray(fields.pins) ? fields.pins.slice(0, 100) : [];
+  const placesOf = (ids: unknown): number[] =>
+    (Array.isArray(ids) ? ids.slice(0, 100) : [])
+      .map((id) => words.ids.indexOf(id as number))
+      .filter((place) => place >= 0);
+  const groups = Array.isArray(fields.groups) ? fields.groups.slice(0, 100) : [];
   return {
     prompt: Number.isInteger(fields.prompt) ? Number(fields.prompt) : 0,
     shown: Array.isArray(fields.layers) ? fields.layers.filter(Number.isInteger) : undefined,
     metric: line(fields, "metric") ?? "",
-    pins: pinned.map((id) => words.ids.indexOf(id as number)).filter((place) => place >= 0),
+    pins: placesOf(fields.pins),
+    groups: groups.map(placesOf),
+    rows: Array.isArray(fields.rows) ? fields.rows.filter(Number.isInteger).slice(0, 1000) : [],
   };
 }

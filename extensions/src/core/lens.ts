@@ -6,6 +6,7 @@ import type { Cell, GridSpec, Row } from "./grid.ts";
 import { LayersView } from "./layers-view.ts";
 import { bandsOf, firstShown } from "./lens-layers.ts";
 import { type Metric, metricsOf } from "./lens-metrics.ts";
+import { Pins } from "./lens-pins.ts";
 import { bars, heading, pairs } from "./parts.ts";
 import type { Place } from "./place.ts";
 import { type Line, plot } from "./plot.ts";
@@ -15,6 +16,8 @@ import { probabilityFigure, visibleLine, wordOf } from "./text.ts";
 const KEYS: [string, string][] = [
   ["←↑→↓", "move"],
   ["Enter", "pin"],
+  ["g", "group"],
+  ["r", "row"],
   ["m", "metric"],
   ["t", "table"],
   ["e", "export"],
@@ -28,7 +31,7 @@ export function drawLens(lens: Lens, place: Place): HTMLElement {
 
 class LensView extends LayersView {
   readonly #lens: Lens;
-  readonly #pins: Set<number>;
+  readonly #pins: Pins;
   readonly #switch: HTMLElement;
   #shown: Set<number>;
   #at: number;
@@ -40,8 +43,9 @@ class LensView extends LayersView {
     const names = lens.prompts.map(({ prompt }, n) => `${n + 1}: ${prompt}`);
     super(lens, place, KEYS, { label: "prompt", names });
     this.#lens = lens;
-    this.#pins = new Set(lens.view.pins);
-    const { shown, prompt } = lens.view;
+    const { shown, prompt, pins, groups, rows } = lens.view;
+    const pinned = rows.map((layer) => lens.layers.indexOf(layer)).filter((at) => at >= 0);
+    this.#pins = new Pins(pins, groups, pinned);
     const kept = lens.layers.map((_, at) => at).filter((at) => shown?.includes(lens.layers[at] as number));
     this.#shown = shown === undefined ? firstShown(lens.layers.length) : new Set(kept);
     this.#at = prompt in lens.prompts ? prompt : 0;
@@ -55,7 +59,11 @@ class LensView extends LayersView {
       (name) => this.#choose(name),
     );
     this.card.controls.append(this.#switch);
-    this.begin(lens, { m: () => this.#next() });
+    this.begin(lens, {
+      m: () => this.#next(),
+      g: () => this.#pin(this.#topOf(...this.#looked), true),
+      r: () => this.#pinRow(this.#looked[0]),
+    });
     if (this.list !== undefined) this.list.selectedIndex = this.#at;
     place.scale?.join(
       this,
@@ -80,9 +88,14 @@ class LensView extends LayersView {
   }
 
   protected view(): Record<string, unknown> {
+    const idsOf = (places: readonly number[]) => places.map((place) => this.#lens.words.ids[place]);
+    const groups = this.#pins.groups.filter((group) => group.length > 1);
+    const rows = [...this.#pins.rows].map((at) => this.#lens.layers[at]);
     return {
       metric: this.#metric.name,
-      pins: [...this.#pins].map((pin) => this.#lens.words.ids[pin]),
+      pins: idsOf(this.#pins.tokens),
+      ...(groups.length > 0 ? { groups: groups.map(idsOf) } : {}),
+      ...(rows.length > 0 ? { rows } : {}),
       prompt: this.#at,
       layers: [...this.#shown].sort((one, other) => one - other).map((at) => this.#lens.layers[at]),
     };
@@ -124,7 +137,8 @@ class LensView extends LayersView {
       rows: () => this.#rows(),
       cell: (layer, position) => this.#cell(layer, position),
       look: (layer, position) => this.#look(layer, position),
-      pick: (layer, position) => this.#pin(this.#topOf(layer, position)),
+      pick: (layer, position, more) => this.#pin(this.#topOf(layer, position), more),
+      row: { pick: (layer) => this.#pinRow(layer), picked: (layer) => this.#pins.rows.has(layer) },
       start: this.#looked,
     };
   }
@@ -159,12 +173,24 @@ class LensView extends LayersView {
     this.#refresh();
   }
 
-  #pin(token: number): void {
+  /** Pins a token, or takes its pin away; `more` puts it into the group that was pinned last. */
+  #pin(token: number, more = false): void {
     if (token < 0) return;
-    const held = this.#pins.delete(token);
-    if (!held) this.#pins.add(token);
+    const group = more ? this.#pins.join(token) : [token];
+    const held = more || this.#pins.turn(token);
     this.#repaint();
-    this.frame.say(`${this.#text(token)} ${held ? "no longer pinned" : "pinned"}`);
+    this.frame.say(`${this.#together(group)} ${held ? "pinned" : "no longer pinned"}`);
+  }
+
+  #pinRow(layer: number): void {
+    const held = this.#pins.turnRow(layer);
+    this.#repaint();
+    this.frame.say(`layer ${this.#lens.layers[layer]} ${held ? "pinned" : "no longer pinned"}`);
+  }
+
+  /** A token, or the tokens of a group. */
+  #together(group: readonly number[]): string {
+    return group.map((token) => this.#text(token)).join(" + ");
   }
 
   /** Panel and legend, after anything has changed. */
@@ -177,6 +203,10 @@ class LensView extends LayersView {
     ];
     nodes.push(this.#bars(layer, position), this.#figures(layer, position));
     if (this.#lens.final) nodes.push(heading(`${token} · final`), this.#bars(last, position, 3));
+    for (const at of this.#pins.rows) {
+      if (at === layer) continue;
+      nodes.push(heading(`${token} · pinned layer ${this.#lens.layers[at]}`), this.#bars(at, position, 3));
+    }
     const paths = this.#paths(layer, position);
     nodes.push(heading(`${paths.map(({ name }) => name).join(", ")} by layer`));
     const note = `Where there is no point, it is not among the ${this.#lens.top} most probable tokens.`;
@@ -186,7 +216,7 @@ class LensView extends LayersView {
     }
     this.frame.legend.replaceChildren(
       ...this.#metric.legend(),
-      ...[...this.#pins].map((pin) => this.#chip(pin)),
+      ...this.#pins.groups.map((group) => this.#chip(group)),
     );
   }
 
@@ -223,14 +253,16 @@ class LensView extends LayersView {
     });
   }
 
-  /** The looked-at cell's top token, and the pinned ones. */
+  /** The looked-at cell's top token, and the pinned ones; a group has the sum of its tokens' probabilities. */
   #paths(layer: number, position: number): Line[] {
     const top = this.#topOf(layer, position);
-    const followed = [...new Set([top, ...this.#pins])].filter((token) => token >= 0);
-    return followed.map((token) => ({
-      name: this.#text(token),
-      look: this.#pins.has(token) ? "orange" : "blue",
-      values: this.#lens.layers.map((_, at) => this.#probabilityOf(token, this.#index(at, position))),
+    const alone = top >= 0 && !this.#pins.has(top) ? [[top]] : [];
+    return [...alone, ...this.#pins.groups].map((group) => ({
+      name: this.#together(group),
+      look: this.#pins.has(group[0] as number) ? "orange" : "blue",
+      values: this.#lens.layers.map((_, at) =>
+        group.reduce((sum, token) => sum + this.#probabilityOf(token, this.#index(at, position)), 0),
+      ),
     }));
   }
 
@@ -243,13 +275,18 @@ class LensView extends LayersView {
     return rank < 0 ? Number.NaN : (this.#prompt.probability[cell * top + rank] as number);
   }
 
-  #chip(token: number): HTMLElement {
+  #chip(group: readonly number[]): HTMLElement {
+    const name = this.#together(group);
     const node = element("button", {
       class: "edif-chip",
-      text: `pinned ${this.#text(token)} ×`,
-      attributes: { type: "button", "aria-label": `take the pin from ${this.#text(token)}` },
+      text: `pinned ${name} ×`,
+      attributes: { type: "button", "aria-label": `take the pin from ${name}` },
     });
-    node.addEventListener("click", () => this.#pin(token));
+    node.addEventListener("click", () => {
+      this.#pins.drop(group);
+      this.#repaint();
+      this.frame.say(`${name} no longer pinned`);
+    });
     return node;
   }
 

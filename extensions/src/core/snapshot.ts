@@ -6,6 +6,7 @@ const EDGE = 8;
 const SVG = "http://www.w3.org/2000/svg";
 const DRAWN = [
   "fill",
+  "fill-opacity",
   "stroke",
   "stroke-width",
   "stroke-dasharray",

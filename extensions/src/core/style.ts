@@ -153,6 +153,8 @@ ${scaleRules("dark", "body:not([data-jp-theme-light]) .edif-card")}
 .edif-card .edif-grid td[data-step=""] { color: var(--edif-text); background: repeating-linear-gradient(135deg, var(--edif-line) 0 1px, transparent 1px 5px); }
 .edif-card .edif-grid .edif-final { font-weight: 700; }
 .edif-card .edif-grid .edif-pinned { box-shadow: inset 0 0 0 2px var(--edif-orange); }
+.edif-card .edif-grid th[data-head] { cursor: pointer; }
+.edif-card .edif-grid th.edif-pinned { color: var(--edif-orange); font-weight: 700; }
 .edif-card .edif-grid td[data-column]:is(:hover, :focus-visible) { outline: 2px solid var(--edif-accent); outline-offset: 0; }
 .edif-card .edif-main:has(.edif-map) { flex: 0 1 auto; }
 .edif-card .edif-map { width: auto; min-width: 0; margin-right: 32px; }
