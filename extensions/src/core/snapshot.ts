@@ -105,7 +105,7 @@ class Paper {
     const { up, down } = heights(style);
     const look =
       `font-family="${escaped(style.fontFamily)}" font-size="${style.fontSize}" fill="${style.color}" ` +
-      `font-weight="${style.fontWeight}" xml:space="preserve"`;
+      `font-weight="${style.fontWeight}" xml:space="preserve" style="unicode-bidi:plaintext"`;
     if (style.transform !== "none") {
       const { a, b } = new DOMMatrix(style.transform);
       const [x, y] = this.#pivot(parent);

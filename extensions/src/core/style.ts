@@ -97,7 +97,7 @@ ${scaleRules("dark", "body:not([data-jp-theme-light]) .edif-card")}
 .edif-card .edif-tokens tbody tr:is(:hover, :focus) { background: var(--edif-quiet); }
 .edif-card .edif-tokens .edif-token { padding: 0 16px 0 4px; max-width: 320px; overflow-wrap: anywhere; }
 .edif-card .edif-tokens tbody .edif-token {
-  font-family: var(--jp-code-font-family, ui-monospace, monospace); unicode-bidi: isolate; white-space: pre-wrap;
+  font-family: var(--jp-code-font-family, ui-monospace, monospace); unicode-bidi: plaintext; white-space: pre-wrap;
 }
 .edif-card .edif-tokens tbody tr:first-child .edif-token { font-weight: 700; }
 .edif-card .edif-tokens .edif-mark { width: 60%; min-width: 80px; padding: 0 8px 0 0; }
@@ -143,13 +143,13 @@ ${scaleRules("dark", "body:not([data-jp-theme-light]) .edif-card")}
 .edif-card .edif-grid { width: max-content; min-width: 100%; border-collapse: separate; border-spacing: 1px; font: 12px/20px var(--jp-code-font-family, ui-monospace, monospace); }
 .edif-card .edif-grid :is(th, td) { text-align: center; white-space: pre; }
 .edif-card .edif-grid tr, .edif-card .edif-grid tr:is(:hover, :nth-child(even)) { background: none; }
-.edif-card .edif-grid th { color: var(--edif-muted); font-weight: 400; unicode-bidi: isolate; }
+.edif-card .edif-grid th { color: var(--edif-muted); font-weight: 400; unicode-bidi: plaintext; }
 .edif-card .edif-grid thead { position: sticky; top: 0; background: var(--edif-ground); z-index: 2; }
 .edif-card .edif-grid thead th { padding: 0 6px; }
 .edif-card .edif-grid .edif-layer {
   width: 1px; padding: 0 8px 0 0; position: sticky; left: 0; background: var(--edif-ground); text-align: right; font-family: system-ui, sans-serif; font-size: 11px; z-index: 1;
 }
-.edif-card .edif-grid td[data-column] { padding: 0 6px; border-radius: 2px; cursor: default; unicode-bidi: isolate; }
+.edif-card .edif-grid td[data-column] { padding: 0 6px; border-radius: 2px; cursor: default; unicode-bidi: plaintext; }
 .edif-card .edif-grid td[data-step=""] { color: var(--edif-text); background: repeating-linear-gradient(135deg, var(--edif-line) 0 1px, transparent 1px 5px); }
 .edif-card .edif-grid .edif-final { font-weight: 700; }
 .edif-card .edif-grid .edif-pinned { box-shadow: inset 0 0 0 2px var(--edif-orange); }
@@ -161,7 +161,7 @@ ${scaleRules("dark", "body:not([data-jp-theme-light]) .edif-card")}
 .edif-card .edif-map td[data-column] { width: 26px; min-width: 26px; height: 11px; padding: 0; line-height: 0; }
 .edif-card .edif-map thead .edif-column { position: relative; padding: 0; vertical-align: bottom; }
 .edif-card .edif-map thead .edif-column span {
-  position: absolute; left: 13px; bottom: 2px; transform: rotate(-45deg); transform-origin: left bottom; line-height: 12px;
+  position: absolute; left: 13px; bottom: 2px; unicode-bidi: plaintext; transform: rotate(-45deg); transform-origin: left bottom; line-height: 12px;
 }
 .edif-card .edif-map thead .edif-layer { vertical-align: bottom; }
 .edif-card .edif-map tbody .edif-layer { line-height: 0; height: 11px; overflow: visible; }
@@ -178,7 +178,7 @@ ${scaleRules("dark", "body:not([data-jp-theme-light]) .edif-card")}
 .edif-card .edif-heading:first-child { margin-top: 0; }
 .edif-card .edif-bars { list-style: none; }
 .edif-card .edif-bars li { display: grid; grid-template-columns: minmax(72px, auto) 1fr auto; gap: 8px; align-items: center; }
-.edif-card .edif-word { font: 12px/20px var(--jp-code-font-family, ui-monospace, monospace); overflow-wrap: anywhere; unicode-bidi: isolate; }
+.edif-card .edif-word { font: 12px/20px var(--jp-code-font-family, ui-monospace, monospace); overflow-wrap: anywhere; unicode-bidi: plaintext; }
 .edif-card .edif-bar span { display: block; min-width: 2px; height: 5px; border-radius: 3px; background: var(--edif-accent); }
 .edif-card .edif-number { color: var(--edif-muted); font-variant-numeric: tabular-nums; }
 .edif-card .edif-pairs { display: grid; grid-template-columns: 1fr auto; gap: 0 12px; margin-top: 4px; }
@@ -206,7 +206,7 @@ ${scaleRules("dark", "body:not([data-jp-theme-light]) .edif-card")}
 .edif-card circle.edif-orange { fill: var(--edif-orange); }
 .edif-card circle.edif-muted { fill: var(--edif-muted); }
 .edif-card .edif-warning { padding-left: 8px; border-left: 2px solid var(--edif-orange); color: var(--edif-text); }
-.edif-card .edif-said { font: 12px/18px var(--jp-code-font-family, ui-monospace, monospace); overflow-wrap: anywhere; unicode-bidi: isolate; }
+.edif-card .edif-said { font: 12px/18px var(--jp-code-font-family, ui-monospace, monospace); overflow-wrap: anywhere; unicode-bidi: plaintext; }
 .edif-several .edif-side { display: flex; flex-wrap: wrap; gap: 0 8px; max-width: 2168px; align-items: flex-start; }
 .edif-several .edif-side > .edif-card { flex: 1 1 460px; min-width: 0; }
 .edif-several .edif-half .edif-panel { flex: 1 1 248px; min-height: 0; }
@@ -227,7 +227,7 @@ ${scaleRules("dark", "body:not([data-jp-theme-light]) .edif-card")}
 .edif-card .edif-beside { display: flex; flex-wrap: wrap; gap: 16px; align-items: flex-start; }
 .edif-card .edif-prompt { flex: 1 1 200px; max-height: 360px; overflow: auto; line-height: 24px; }
 .edif-card .edif-piece {
-  display: inline-block; margin: 1px; padding: 0 4px; line-height: 20px; border-radius: 2px; cursor: pointer; unicode-bidi: isolate; white-space: pre-wrap; overflow-wrap: anywhere;
+  display: inline-block; margin: 1px; padding: 0 4px; line-height: 20px; border-radius: 2px; cursor: pointer; unicode-bidi: plaintext; white-space: pre-wrap; overflow-wrap: anywhere;
   font: 12px/20px var(--jp-code-font-family, ui-monospace, monospace);
 }
 .edif-card .edif-piece[data-step=""] { color: var(--edif-muted); }
