@@ -29,7 +29,7 @@ class TestAttribution:
         drawn = found.as_json()
         assert drawn["kind"] == "activation_patching"
         assert drawn["title"] == "Attribution patching"
-        assert drawn["approximate"].startswith("Approximate, and known to mislead at residual, mlp")
+        assert drawn["approximate"].startswith("Approximate, and known to mislead at mlp, residual")
         (run,) = drawn["pairs"][0]["runs"]
         layers, positions, heads = found.data["head"].shape[1:]
         shown = numbers(run["values"]["head"], layers, positions, heads)
