@@ -133,15 +133,17 @@ class AttributionPatching(Result):
 
     def _as_map(self) -> ActivationPatching:
         """The estimates as a map of one direction and one metric: the logit difference each cell would leave."""
-        data, span = self.data, self.data["clean"] - self.data["corrupt"]
-        arrays = {site: data["corrupt"] + data[site] * span for site in self.sites}
-        whole = xr.Dataset({**arrays, "clean": data["clean"], "corrupt": data["corrupt"]})
-        whole = whole.expand_dims(direction=["denoise"], metric=["logit_difference"])
-        named = {name: data[name].expand_dims("direction", 1) for name in ("token_id", "token")}
-        axes = ("pair", "direction", "metric", "layer", "position")
-        order = {str(name): [axis for axis in axes if axis in of.dims] for name, of in whole.items()}
-        drawn = {name: whole[name].transpose(*order[name], ...) for name in order}
-        return ActivationPatching(xr.Dataset(drawn).assign_coords(named), self.provenance, self.view)
+        data, axes = self.data, ("pair", "direction", "metric", "layer", "position")
+        known = {name: data[name] for name in ("clean", "corrupt")}
+        left = {site: known["corrupt"] + data[site] * (known["clean"] - known["corrupt"]) for site in self.sites}
+        arrays: dict[str, Any] = {}
+        for name, one in {**left, **known}.items():
+            whole = one.expand_dims(direction=["denoise"], metric=["logit_difference"])
+            whole = whole.transpose(*[axis for axis in axes if axis in whole.dims], ...)
+            arrays[name] = (whole.dims, whole.values)
+        tokens = {name: (axes[:2] + axes[-1:], data[name].values[:, None]) for name in ("token_id", "token")}
+        named = {"direction": ["denoise"], "metric": ["logit_difference"], "layer": data["layer"].values, **tokens}
+        return ActivationPatching(xr.Dataset(arrays, named), self.provenance, self.view)
 
     def __repr__(self) -> str:
         sizes = self.data.sizes
