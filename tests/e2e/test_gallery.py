@@ -175,7 +175,8 @@ def looks(card: Locator, colours: bool) -> Any:
     """What a reader has before them: texts, colours, pins and switches, without the panel that follows the pointer."""
     found = card.evaluate(
         """(card, colours) => [
-      [...card.querySelectorAll('[data-step], tr')].filter((node) => !node.closest('[hidden]') && (colours || !node.closest('.edif-legend')))
+      [...card.querySelectorAll('[data-step], tr')]
+        .filter((node) => !node.closest('[hidden]') && (colours || !node.closest('.edif-legend')))
         .map((node) => [node.textContent, colours ? (node.dataset.step ?? null) : null]),
       [...card.querySelectorAll('.edif-pinned, [aria-selected="true"]')].map(node => node.getAttribute('aria-label')),
       [...card.querySelectorAll('[aria-pressed="true"]')].map(node => node.textContent),
