@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -12,11 +14,12 @@ import pytest
 from nnsight import TransformersModel
 
 import edif
-from edif import colours, picture, picture_chart, picture_svg
+from edif import colours, outputs, picture, picture_chart, picture_svg
 from edif.picture_latex import latex
 from edif.picture_parts import NAN, Chart, Line, Picture
 
 CLEAN = "When Mary and John went to the store, John gave a drink to"
+ROOT = Path(__file__).parents[2]
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -191,3 +194,93 @@ def _picture(chart: Chart) -> Picture:
 def test_no_picture_of_an_unknown_kind() -> None:
     with pytest.raises(NotImplementedError, match=re.escape("no picture of job yet")):
         picture.of({"kind": "job"})
+
+
+def shown(panel: Any) -> Any:
+    """The figures of a map, the first layer's first."""
+    figures = [[cell.figure.replace("−", "-").replace("–", "nan") for cell in row.cells] for row in panel.rows[::-1]]
+    return np.array(figures, dtype=float)
+
+
+class TestSteering:
+    def test_map_and_line_are_mean_changes_with_their_interval(self, model: TransformersModel) -> None:
+        found = edif.steer(
+            model,
+            [CLEAN, "The Eiffel Tower is in"],
+            [(CLEAN, "to the store")],
+            answer=(" Mary", " John"),
+            controls=2,
+            progress=False,
+        )
+        drawn, mean = picture.of(found.as_json()), found.mean()
+        np.testing.assert_allclose(shown(drawn.panels[0]), mean["mean"], rtol=1e-3, atol=6e-4)
+        (chart,) = drawn.charts
+        layer = int(abs(mean["mean"]).max("strength").argmax("layer"))
+        assert chart.name == f"change of logit difference, layer {layer}"
+        steered, beside = chart.lines
+        for values, name in ((steered.values, "mean"), (steered.low, "low"), (steered.high, "high")):
+            np.testing.assert_allclose(values, mean[name][layer], rtol=1e-3, atol=1e-6)
+        random = (found.data["control"] - found.data["unsteered"]).sel(metric="logit_difference").isel(layer=layer)
+        np.testing.assert_allclose(beside.high, random.max(("prompt", "control")), rtol=1e-3, atol=1e-6)
+        one = picture.of(found.as_json(), prompt=1, layer=2, metric="kl")
+        change = (found.data["steered"] - found.data["unsteered"]).sel(metric="kl")[1, 2]
+        np.testing.assert_allclose(one.charts[0].lines[0].values, change, rtol=1e-3, atol=1e-6)
+        with pytest.raises(ValueError, match="no layer 7 in this picture: there is 0, 1, 2, 3"):
+            picture.of(found.as_json(), layer=7)
+
+
+class TestProbe:
+    def test_accuracy_stands_beside_its_control_and_effects(self, model: TransformersModel) -> None:
+        prompts = [f"They gave it to {name} in the {place}" for place in ("store", "city") for name in ("Mary", "John")]
+        found = edif.probe(
+            model, prompts * 2, ["Mary", "John"] * 4, positions=[-1, -4], folds=2, shuffles=3,
+            answers={"Mary": " Mary", "John": " John"}, strengths=[-0.2, 0.0, 0.2], progress=False,
+        )  # fmt: skip
+        drawn = picture.of(found.as_json(), position=1)
+        np.testing.assert_allclose(shown(drawn.panels[0]), found.data["accuracy"], atol=6e-4)
+        accuracy, taken, steered = drawn.charts
+        probe, control, chance = accuracy.lines
+        np.testing.assert_allclose(probe.low, found.data["low"][:, 1], rtol=1e-3)
+        np.testing.assert_allclose(control.values, found.data["control"].mean("shuffle")[:, 1], rtol=1e-3)
+        assert set(chance.values) == {0.5}
+        for line, kind in zip(taken.lines, ("swapped", "interchanged"), strict=True):
+            effect = found.effect(kind)
+            np.testing.assert_allclose(line.values, effect["mean"][:, 1, 0], rtol=1e-3, atol=1e-6)
+            np.testing.assert_allclose(line.high, effect["high"][:, 1, 0], rtol=1e-3, atol=1e-6)
+        assert steered.x == (-0.2, 0.0, 0.2)
+
+
+class TestComparison:
+    def test_map_and_line_are_one_figures(
+        self, model: TransformersModel, families: Callable[[str], TransformersModel]
+    ) -> None:
+        found = edif.compare_models(
+            model, families("qwen2"), [CLEAN, "The Eiffel Tower is in the city"], progress=False
+        )
+        for figure in ("kl", "overlap"):
+            drawn = picture.of(found.as_json(), figure=figure, prompt=1)
+            values = found.data[figure].isel(prompt=1).values
+            known = ~np.isnan(values[0])
+            np.testing.assert_allclose(shown(drawn.panels[0]), values[:, known], rtol=2e-3, atol=6e-4)
+            mean = found.mean(figure)
+            np.testing.assert_allclose(drawn.charts[0].lines[0].values, mean["mean"], rtol=1e-3)
+            np.testing.assert_allclose(drawn.charts[0].lines[0].low, mean["low"], rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["steering", "probe", "comparison", "attribution", "path", "attention"])
+def test_the_demo_models_results_are_drawn_within_their_edges(kind: str) -> None:
+    found = edif.load(ROOT / "tests" / "e2e" / "results" / f"{kind}.edif")
+    document = found.to_svg()
+    root = parsed(document)
+    wide, high = (float(root.attrib[name]) for name in ("width", "height"))
+    assert not re.search(r"<script|href|url\((?!#)|<style|<image", document)
+    for node in root.iter(f"{SVG}text"):
+        x, y = float(node.attrib["x"]), float(node.attrib["y"])
+        assert 0 <= x <= wide
+        assert 0 <= y < high, node.text
+        if "transform" not in node.attrib and not node.get("text-anchor"):
+            assert x + picture_svg.wide(node.text or "") * float(node.attrib["font-size"]) * 0.62 <= wide + 4, node.text
+    bundle = found._repr_mimebundle_()
+    assert 5_000 < len(base64.b64decode(bundle["image/png"])) <= outputs.PICTURE_BYTES
+    made = found.to_latex()
+    assert made.count("{") == made.count("}")
