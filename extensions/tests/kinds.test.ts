@@ -215,6 +215,14 @@ describe("a series", () => {
     expect(cell(0, 1).classList.contains("edif-pinned")).toBe(true);
   });
 
+  it("keeps the keys of its sliders from the notebook around it", () => {
+    draw(host, series());
+    const heard: string[] = [];
+    host.addEventListener("keydown", ({ key }) => void heard.push(key));
+    sliders()[0]?.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight", bubbles: true }));
+    expect(heard).toEqual([]);
+  });
+
   it("says where there is no result", () => {
     draw(host, series());
     move(0, 1);

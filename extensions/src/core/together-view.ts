@@ -70,6 +70,8 @@ class Series {
         "aria-label": visibleLine(name),
       },
     });
+    // A notebook takes arrow keys for its own, and would leave none to the slider.
+    input.addEventListener("keydown", (event) => event.stopPropagation());
     input.addEventListener("input", () => {
       this.#at[n] = Number(input.value);
       this.#show();
