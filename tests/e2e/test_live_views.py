@@ -11,6 +11,7 @@ import pytest
 from nbconvert import HTMLExporter
 from nbformat.v4 import new_code_cell, new_notebook
 from playwright.sync_api import Browser, Page, expect
+from tests.e2e.gallery import KINDS
 from tests.e2e.own_lab import RESULTS, keep, photograph, serious
 
 import edif
@@ -21,8 +22,7 @@ from edif_widgets.notebook_pages import Views
 def test_pages_of_their_own_need_no_network(browser: Browser, tmp_path: Path, scheme: Any) -> None:
     lens = edif.load(RESULTS / "lens.edif")
     lens.to_html(tmp_path / "lens.html")
-    bundles = [edif.load(RESULTS / f"{name}.edif")._repr_mimebundle_() for name in ("lens", "patching", "trace")]
-    keep(tmp_path / "all.ipynb", bundles)
+    keep(tmp_path / "all.ipynb", [make() for make in KINDS.values()])
     html, _ = HTMLExporter(preprocessors=[Views], mathjax_url="", require_js_url="").from_filename(
         str(tmp_path / "all.ipynb")
     )
@@ -55,7 +55,10 @@ def test_pages_of_their_own_need_no_network(browser: Browser, tmp_path: Path, sc
         assert download.value.path().read_bytes().startswith(head)
 
     page.goto((tmp_path / "all.html").as_uri())
-    expect(page.locator(".edif-card .edif-grid")).to_have_count(3)
+    expect(page.locator("[data-edif]")).to_have_count(len(KINDS))
+    for n, kind in enumerate(KINDS):
+        expect(page.locator("[data-edif]").nth(n).locator(".edif-card").first, kind).to_be_visible()
+    assert page.locator(".edif-problem").count() == 0
     photograph(page, "nbconvert", scheme)
     page.goto((tmp_path / "framed.html").as_uri())
     expect(page.frame_locator("iframe").get_by_role("grid", name="Logit lens")).to_be_visible()

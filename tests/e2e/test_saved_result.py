@@ -6,29 +6,16 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
+import nbformat
 import pytest
+from nbformat.v4 import new_code_cell, new_notebook, new_output
 from playwright.sync_api import Browser, Page, expect
+from tests.e2e.gallery import KINDS, PARIS
 from tests.e2e.own_lab import PATIENCE_MS, RESULTS, keep, photograph, serious
 
 import edif
-from edif.prediction import RESULT_TYPE, NextTokens
+from edif.prediction import RESULT_TYPE
 
-#: Made by the class that users' results are made by: this test holds kernel and front end together.
-PARIS = NextTokens(
-    ids=np.array([7042, 12057, 198]),
-    tokens=(" Paris", " Rome", "\n"),
-    probabilities=np.array([0.656, 0.038, 0.0001]),
-    logits=np.array([18.42, 15.57, 9.6]),
-    title="Next token",
-    provenance={
-        "model": "edif/smollm2-135m-demo",
-        "dtype": "float32",
-        "bos": False,
-        "prompt": "The Eiffel Tower is in the city of",
-    },
-    foot="1 forward · 0.3 s on the server · 12 KB received",
-)
 HOSTILE = {"kind": "lens", "title": "<img src=x onerror=\"document.title='owned'\">"}
 
 
@@ -41,8 +28,11 @@ def saved_notebook(path: Path) -> None:
 def opened(lab: str, browser: Browser, notebooks: Path) -> Callable[..., Page]:
     """Opens the saved notebook in a theme, with no kernel, in a fresh browser context."""
     saved_notebook(notebooks / "saved.ipynb")
-    for result in RESULTS.glob("*.edif"):
-        keep(notebooks / f"{result.stem}.ipynb", [edif.load(result)._repr_mimebundle_()])
+    for name in ("lens", "patching", "trace"):
+        keep(notebooks / f"{name}.ipynb", [edif.load(RESULTS / f"{name}.edif")._repr_mimebundle_()])
+    # in one cell, for JupyterLab draws cells only where they are seen
+    outputs = [new_output("display_data", make()) for make in KINDS.values()]
+    nbformat.write(new_notebook(cells=[new_code_cell("…", outputs=outputs)]), notebooks / "every.ipynb")
 
     def show(theme: str, notebook: str = "saved") -> Page:
         page = browser.new_page(viewport={"width": 1500, "height": 900})
@@ -130,6 +120,38 @@ def test_a_saved_trace_is_read_with_no_kernel(opened: Callable[..., Page], theme
     expect(page.get_by_role("button", name="mlp")).to_have_attribute("aria-pressed", "true")
     expect(page.locator(".edif-panel")).to_contain_text("window of 10 layers")
     assert grid.locator('[tabindex="0"]').evaluate("cell => cell === document.activeElement")
+    page.close()
+
+
+@pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
+def test_every_kind_is_drawn_in_one_notebook_and_views_leave_each_other_alone(
+    opened: Callable[..., Page], theme: str
+) -> None:
+    page = opened(theme, "every")
+    outputs = page.locator(".jp-OutputArea-child")
+    expect(outputs).to_have_count(len(KINDS))
+    for n, kind in enumerate(KINDS):
+        expect(outputs.nth(n).locator(".edif-card").first, kind).to_be_visible()
+    assert page.locator(".edif-problem").count() == 0
+    assert serious(page) == []
+    lens, both = (outputs.nth([*KINDS].index(kind)) for kind in ("lens", "side-by-side"))
+    lens.locator('td[tabindex="0"]').focus()
+    page.keyboard.press("Enter")
+    expect(lens.locator(".edif-pinned")).to_have_text(["␣Paris"] * 3)
+    assert both.locator(".edif-pinned").count() == 0
+    page.keyboard.press("m")
+    expect(lens.locator(".edif-card")).to_have_attribute("data-metric", "rank")
+    # two side by side go together, and with nothing else
+    expect(both.locator('.edif-card[data-metric="probability"]')).to_have_count(2)
+    both.get_by_role("button", name="entropy").first.click()
+    expect(both.locator('.edif-card[data-metric="entropy"]')).to_have_count(2)
+    expect(lens.locator(".edif-card")).to_have_attribute("data-metric", "rank")
+    series = outputs.nth([*KINDS].index("series"))
+    expect(series.locator(".edif-setting")).to_have_text("window 1")
+    series.get_by_role("slider", name="window").focus()
+    page.keyboard.press("ArrowRight")
+    expect(series.locator(".edif-setting")).to_have_text("window 5")
+    assert page.locator(".jp-MarkdownCell").count() == 0
     page.close()
 
 
