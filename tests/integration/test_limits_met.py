@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -63,15 +64,16 @@ def test_who_has_used_up_the_day_is_told_so(workbench: Workbench, client: str) -
 
 def test_the_limits_of_a_group_of_the_hub_hold_for_its_members_alone(workbench: Workbench) -> None:
     member, stranger = "of-the-seminar", "not-of-it"
-    workbench.key(member)
-    token = workbench.installation.secret("hub-admin-token")
-    with httpx.Client(
-        base_url=f"{workbench.installation.url('hub')}/hub/api", headers={"Authorization": f"token {token}"}, timeout=60
-    ) as hub:
-        hub.post("/groups/seminar").raise_for_status()
-        hub.post("/groups/seminar/users", json={"users": [member]}).raise_for_status()
-    done = workbench.edif("limits", "set", "--group", "seminar", "device_seconds_per_day=0.001")
-    assert done.returncode == 0, done.stderr
+    workbench.key(member)  # has an account from here on
+    today = datetime.now(UTC).date()
+    days = ("--from", f"{today - timedelta(1)}", "--until", f"{today + timedelta(30)}")
+    for command in (
+        ("course", "new", "seminar", "--title", "Seminar", *days),
+        ("course", "add", "seminar", member),
+        ("limits", "set", "--group", "course:seminar:student", "device_seconds_per_day=0.001"),
+    ):
+        done = workbench.edif(*command)
+        assert done.returncode == 0, done.stderr
     script = "tell(first=sleep(0.1), second=refusal(0))"
     assert "and 0 s a day is your limit." in told(workbench, "edif", script, member)["second"]
     assert told(workbench, "edif", script, stranger)["second"].startswith("(1, ")
