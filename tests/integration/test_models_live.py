@@ -33,11 +33,11 @@ def running(new_installation: Callable[[str], Any]) -> Any:
 
 
 def wait_for_files(running: Any, id: str) -> None:
-    """Return when the mirror has the model's files, which are made as soon as it is added."""
+    """Return when the mirror has the model's files, which are made as soon as it is added, and that is noted."""
     mirror = endpoint(running.installation, ["lab"], time.time() + 600)
     address = f"{mirror}/{id}/resolve/main/config.json"
     for _ in range(240):
-        if httpx.head(address).status_code == 200:
+        if httpx.head(address).status_code == 200 and states(running)[id] == "NOT_STARTED":
             return
         time.sleep(0.5)
     raise AssertionError(f"{id} was not made ready: {running.edif('models').stdout}")
