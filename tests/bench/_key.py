@@ -6,10 +6,11 @@ import subprocess
 import sys
 
 
-def new_key() -> str:
-    """A key that ends after a day; ends the benchmark with a sentence when none can be had."""
+def new_key(user: str | None = None) -> str:
+    """A key (of ``user``, if one is named) for a day; ends the benchmark with a sentence when none can be had."""
+    whose = [] if user is None else ["--user", user]
     made = subprocess.run(
-        [sys.executable, "-m", "edif_backend.cli.main", "key", "new", "--expires", "1d"],
+        [sys.executable, "-m", "edif_backend.cli.main", "key", "new", *whose, "--expires", "1d"],
         capture_output=True,
         text=True,
         check=False,

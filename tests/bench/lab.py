@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -20,6 +19,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from _key import new_key
 from rich.console import Console
 from rich.table import Table
 
@@ -35,25 +35,12 @@ from edif_protocol.wire import State
 CELL_S = 1800
 
 
-def key_of(user: str) -> str:
-    """A key of ``user`` for a day."""
-    made = subprocess.run(
-        [sys.executable, "-m", "edif_backend.cli.main", "key", "new", "--user", user, "--expires", "1d"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if made.returncode:
-        sys.exit(made.stderr.strip() or "No key could be made; is the workbench up? ./edif up")
-    return made.stdout.strip()
-
-
 class Student(threading.Thread):
     """One user with a kernel; ``took_s`` is from the first cell to the last."""
 
     def __init__(self, user: str, tutorial: str, start: threading.Barrier) -> None:
         super().__init__(name=user)
-        self.user, self.key, self.took_s, self.error = user, key_of(user), 0.0, ""
+        self.user, self.key, self.took_s, self.error = user, new_key(user), 0.0, ""
         self._tutorial, self._start = tutorial, start
 
     def run(self) -> None:
