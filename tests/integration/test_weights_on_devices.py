@@ -23,13 +23,14 @@ from tests.pool_jobs import Capture, Job
 
 from edif_backend.errors import UserCodeFailed, WeightsChanged
 from edif_backend.executors.pool import ExecutorPool, Limits
-from edif_backend.models.catalogue import TINY_ID, ModelEntry
+from edif_backend.models.catalogue import TINY_ID, TINY_LORA_ID, Adapter, ModelEntry
 from edif_backend.models.snapshots import Snapshot, prepare
 
 nnsight.register(sys.modules[__name__])
 
 PROMPT = "The Eiffel Tower is in the city of"
-ENTRY = ModelEntry(id=TINY_ID, title="tiny", source="tiny", repo=TINY_ID)
+ADAPTERS = {TINY_LORA_ID: Adapter(source="tiny-lora")}
+ENTRY = ModelEntry(id=TINY_ID, title="tiny", source="tiny", repo=TINY_ID, adapters=ADAPTERS)
 LIMITS = Limits(result_bytes=4 << 20, memory_bytes=2 << 30, tmp_bytes=16 << 20, threads=1)
 GPU = Path("/dev/nvidia0").exists()
 
@@ -39,7 +40,10 @@ on_a_gpu = pytest.mark.skipif(not GPU, reason="no NVIDIA GPU on this machine")
 
 @pytest.fixture(scope="module")
 def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
-    return prepare(ENTRY, tmp_path_factory.mktemp("models"), lambda _: None)
+    folder = tmp_path_factory.mktemp("models")
+    for adapter in ENTRY.adapter_entries:
+        prepare(adapter, folder, lambda _: None)
+    return prepare(ENTRY, folder, lambda _: None)
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +113,27 @@ async def test_an_executor_is_kept_for_its_user(pool: ExecutorPool, model: Trans
     await ran(pool, model, count)
     await pool.judged()
     assert max(executor.jobs for executor in pool._kept if executor.user == "ada") > max(kept) or not pool._kept
+
+
+async def test_an_adapter_is_beside_the_weights_for_the_job_that_asks_for_it(
+    pool: ExecutorPool, snapshot: Snapshot, device: str, logits: torch.Tensor, model: TransformersModel
+) -> None:
+    files = str(snapshot.folder.parent / TINY_LORA_ID.replace("/", "--"))
+    adapted = TransformersModel(
+        str(snapshot.folder), task="text-generation", dispatch=True, device_map=device, peft=files
+    )
+    with adapted.trace(PROMPT):
+        wanted = adapted.output.logits.save()
+    assert not torch.equal(wanted.cpu(), logits)
+    capture = Capture()
+    with adapted.trace(PROMPT, backend=capture):
+        hidden = adapted.transformer.h[1].attn.c_attn.lora_A.default.output.save()  # noqa: F841
+        logits_of_it = adapted.output.logits.save()  # noqa: F841 - read on the far side
+    got = await Job(pool).run(capture.payload, env={"peft": TINY_LORA_ID})
+    assert torch.equal(got["logits_of_it"], wanted.cpu())
+    assert got["hidden"].device.type == "cpu"  # results come to the host
+    await pool.judged()
+    assert torch.equal((await ran(pool, model, nothing))["logits"], logits)  # and the next job knows nothing of it
 
 
 def zeroed(module: Any) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -40,16 +41,22 @@ def command(
         nodes: devices of ``/dev`` that are there as well.
 
     Raises:
-        JailUnavailable: bubblewrap is not installed.
+        JailUnavailable: bubblewrap is not installed, or a GPU's executors could not read a folder.
     """
+    closed = _first_closed(readable(folders)) if _real_root() else None
     line = [_bubblewrap(), "--die-with-parent", "--new-session", "--clearenv"]
-    if _real_root() and _open_to_all(readable(folders)):
+    if _real_root() and closed is None:
         # The user namespace's root would be the real one, which no process limit counts: it becomes another account
         # (capabilities.give_up_root), and each executor makes its user namespace by itself.
         line += ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
         line += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
         if nodes:
             line += ["--cap-add", "CAP_SYS_ADMIN"]  # for capabilities.uncover_proc, and gone right after it
+    elif nodes and closed:  # root's other way has covers over /proc that nothing can take away
+        raise JailUnavailable(
+            f"{closed} is for its owner alone, and a GPU's executors that root starts run as another account. Open it: "
+            f"chmod -R a+rX {shlex.quote(str(closed))}. Or run the workbench as an ordinary user."
+        )
     else:
         line += ["--unshare-all", "--unshare-user", "--uid", str(JAILED_ID), "--gid", str(JAILED_ID)]
         line += ["--cap-drop", "ALL"]
@@ -147,10 +154,10 @@ def _real_root() -> bool:
     return all(rights >> right & 1 for right in (_SETGID, _SETUID, _SYS_ADMIN))
 
 
-def _open_to_all(folders: list[Path]) -> bool:
-    """Whether another account could read these folders and what lies directly in them."""
-    found = [entry for folder in folders for entry in (folder, *(folder.iterdir() if folder.is_dir() else ()))]
-    return all(entry.stat().st_mode & 0o004 for entry in found if entry.exists())
+def _first_closed(folders: list[Path]) -> Path | None:
+    """The first of these folders, and of what lies directly in them, that another account could not read."""
+    found = (entry for folder in folders for entry in (folder, *(folder.iterdir() if folder.is_dir() else ())))
+    return next((entry for entry in found if entry.exists() and not entry.stat().st_mode & 0o004), None)
 
 
 def _bubblewrap() -> str:

@@ -247,7 +247,7 @@ class ExecutorPool:
                 work.started()
             elif kind is Kind.UNFIT and not has_started:
                 why = frames.text(str(frames.read_words(body).get("description", "")))
-                raise ExecutorLost(f"The process for this job could not be made ready on its device: {why}")
+                raise ExecutorLost(f"The process for this job could not be made ready: {why}")
             elif kind is Kind.FAILED:
                 raise UserCodeFailed(frames.text(str(frames.read_words(body).get("description", "")))[:100_000])
             elif kind is Kind.DONE and has_started:

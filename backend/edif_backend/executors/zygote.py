@@ -145,17 +145,31 @@ class Zygote:
             weights = [block.descriptor for block in self._placed.blocks] if self._placed else []
             walls.close_descriptors(keep=[descriptor, *weights])
             # Its own two files of /proc, for the check after a job; they tell it nothing of anybody else.
-            with open("/proc/self/pagemap", "rb", buffering=0) as pagemap, open("/proc/self/status", "rb") as told:
-                on_devices = bool(self._config.nodes)
-                walls.limit(self._config.memory_bytes, on_devices)
-                walls.cover(self._config.tmp_bytes, self._config.shown, own_proc=on_devices)
-                walls.mute()
-                walls.harden(self._config.nodes)
-                with socket.socket(fileno=descriptor) as sock:
+            with (
+                socket.socket(fileno=descriptor) as sock,
+                open("/proc/self/pagemap", "rb", buffering=0) as pagemap,
+                open("/proc/self/status", "rb") as told,
+            ):
+                if self._closed_in(sock):
                     self._execute(sock, pagemap, told)
-            status = 0
+                    status = 0
         finally:
             os._exit(status)
+
+    def _closed_in(self, sock: socket.socket) -> bool:
+        """In the executor: put up its walls; where the kernel refuses one, say so instead of running a job."""
+        from edif_backend.executors.executor import serve_refusal
+
+        on_devices = bool(self._config.nodes)
+        try:
+            walls.limit(self._config.memory_bytes, on_devices)
+            walls.cover(self._config.tmp_bytes, self._config.shown, own_proc=on_devices)
+            walls.mute()
+            walls.harden(self._config.nodes)
+        except OSError as error:
+            serve_refusal(sock, f"it could not be closed in ({error})")
+            return False
+        return True
 
     def _report_ended(self) -> None:
         while True:

@@ -175,6 +175,8 @@ class ZygoteProcess:
 
     def _tell(self, frame: bytes, descriptor: int | None = None) -> None:
         assert self._control
+        if self._control.fileno() < 0:
+            return  # it was stopped, and who waits for an answer gets one when it is gone
         with contextlib.suppress(BrokenPipeError):
             socket.send_fds(self._control, [frame], [descriptor] if descriptor is not None else [])
 
