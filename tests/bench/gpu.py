@@ -1,7 +1,7 @@
 """``edif bench gpu``: what a jailed job on a GPU costs beside the same trace in this process, by size of the model.
 
-Needs an NVIDIA GPU, bubblewrap, and no running workbench, no Ray.  Models are Llamas with random weights in bfloat16,
-made here.  In turns: ``local`` is the trace in this process, ``warm`` a job on an executor kept for its user, ``fresh``
+Needs an NVIDIA GPU, bubblewrap, and no running workbench, no Ray.  Models are Llamas with random weights in bfloat16
+(``--dtype nf4``: in four bits), made here.  In turns: ``local`` is the trace in this process, ``warm`` a job on an executor kept for its user, ``fresh``
 one that was ready.  ``check`` is what the keeper takes to look at all weights.  Figures are medians.
 """
 
@@ -26,7 +26,8 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 
 from edif_backend.executors.pool import ExecutorPool, Limits, Work
 from edif_backend.executors.weights_keeper import digest
-from edif_backend.models.catalogue import ModelEntry
+from edif_backend.models.catalogue import FOUR_BIT, Dtype, ModelEntry
+from edif_backend.models.quantized import four_bits
 from edif_backend.models.snapshots import MANIFEST, RECIPE, FileRecord, Manifest
 from edif_backend.models.tiny_gpt2 import make_tokenizer
 
@@ -36,8 +37,8 @@ PROMPT = "The Eiffel Tower is in the city of"
 SIZES = {"1B": (2048, 22, 32, 4, 5632), "8B": (4096, 32, 32, 8, 14336)}
 
 
-def write_model(folder: Path, id: str, size: str) -> ModelEntry:
-    """A Llama with random weights, as a snapshot."""
+def write_model(folder: Path, id: str, size: str, dtype: Dtype) -> ModelEntry:
+    """A Llama with random weights, as a snapshot, to be served in ``dtype``."""
     width, layers, heads, kv_heads, mlp = SIZES[size]
     tokenizer = make_tokenizer()
     config = LlamaConfig(
@@ -73,7 +74,7 @@ def write_model(folder: Path, id: str, size: str) -> ModelEntry:
     (target / MANIFEST).write_text(manifest.model_dump_json())
     for file in target.iterdir():
         file.chmod(0o644)  # safetensors writes for the owner alone, and an executor is somebody else
-    return ModelEntry(id=id, title=size, source="tiny", repo=id, dtype="bfloat16")
+    return ModelEntry(id=id, title=size, source="tiny", repo=id, dtype=dtype)
 
 
 class _Payload:
@@ -145,11 +146,11 @@ async def turns(pool: ExecutorPool, local: TransformersModel) -> dict[str, list[
     return taken
 
 
-async def measure(size: str, folder: Path) -> dict[str, float]:
+async def measure(size: str, dtype: Dtype, folder: Path) -> dict[str, float]:
     """All figures of one size."""
     id, figures = f"edif/random-llama-{size.lower()}", {}
     began = time.perf_counter()
-    entry = write_model(folder, id, size)
+    entry = write_model(folder, id, size, dtype)
     figures["written_s"] = time.perf_counter() - began
     place = folder / id.replace("/", "--")
     limits = Limits(1 << 30, 8 << 30, 1 << 28, 1)
@@ -158,6 +159,8 @@ async def measure(size: str, folder: Path) -> dict[str, float]:
     await pool.start(lambda line: print(f"{time.perf_counter() - began:6.1f} s  {line}", flush=True))
     figures["start_s"] = time.perf_counter() - began
     given: dict[str, Any] = {"dispatch": True, "device_map": "cuda:0", "dtype": torch.bfloat16}
+    if dtype in FOUR_BIT:
+        given = {**given, **four_bits(dtype), "device_map": "cuda:0"}
     local = TransformersModel(str(place), task=entry.task, **given)
     figures["weights_gb"] = sum(p.nbytes for p in local._module.parameters()) / 1e9
     try:
@@ -173,6 +176,7 @@ def main() -> None:
     """Measure each size and print."""
     parser = argparse.ArgumentParser()
     parser.add_argument("sizes", nargs="*", default=["1B"], choices=[*SIZES])
+    parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", *FOUR_BIT])
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     figures = {}
@@ -180,10 +184,11 @@ def main() -> None:
         folder = Path(tempfile.mkdtemp(prefix="edif-gpu-"))
         folder.chmod(0o755)
         try:
-            figures[size] = asyncio.run(measure(size, folder))
+            figures[size] = asyncio.run(measure(size, options.dtype, folder))
         finally:
             shutil.rmtree(folder)
-    print(json.dumps({"benchmark": "gpu", "device": torch.cuda.get_device_name(0), "sizes": figures}, indent=1))
+    device = torch.cuda.get_device_name(0)
+    print(json.dumps({"benchmark": "gpu", "device": device, "dtype": options.dtype, "sizes": figures}, indent=1))
 
 
 if __name__ == "__main__":

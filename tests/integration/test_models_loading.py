@@ -157,7 +157,7 @@ def test_a_model_that_cannot_be_loaded_is_one_sentence(snapshots: dict[str, Snap
     assert f"ModelUnusable: {TINY_ID} cannot be loaded from" in done.stderr
 
 
-INT8 = """
+QUANTIZED = """
 from edif_backend.executors.measuring import held_bytes
 with model.trace("The Eiffel Tower is in the city of"):
     hidden = model.model.layers[3].output
@@ -177,21 +177,22 @@ print(json.dumps({
 
 def test_int8_holds_linear_layers_in_a_quarter_and_is_counted_before(snapshots: dict[str, Snapshot]) -> None:
     entry = snapshots[DEMO_ID].entry.model_copy(update={"dtype": "int8"})
-    told = loaded(entry, INT8)
+    told = loaded(entry, QUANTIZED)
     assert told.pop("held") == pytest.approx(weight_bytes(snapshots[DEMO_ID], "int8"), rel=0.01)
     assert told == {"top": " Paris", "gradient": True, "linear": ["Int8Tensor"], "others": ["Parameter"]}
 
 
-@pytest.mark.parametrize(
-    ("dtype", "says"),
-    [("int8", "has no linear layers that torchao quantizes"), ("nf4", "weights of four bits need a GPU")],
-)
-def test_a_dtype_that_cannot_be_had_is_refused_in_a_sentence(
-    snapshots: dict[str, Snapshot], dtype: str, says: str
-) -> None:
-    done = run(snapshots[TINY_ID].entry.model_copy(update={"dtype": dtype}), PREPARED_MODELS, "")
+def test_four_bits_hold_linear_layers_in_an_eighth_and_are_counted_before(snapshots: dict[str, Snapshot]) -> None:
+    entry = snapshots[DEMO_ID].entry.model_copy(update={"dtype": "nf4"})
+    told = loaded(entry, QUANTIZED)
+    assert told.pop("held") == pytest.approx(weight_bytes(snapshots[DEMO_ID], "nf4"), rel=0.01)
+    assert told == {"top": " Paris", "gradient": True, "linear": ["Params4bit"], "others": ["Parameter"]}
+
+
+def test_int8_of_a_model_without_linear_layers_is_refused_in_a_sentence(snapshots: dict[str, Snapshot]) -> None:
+    done = run(snapshots[TINY_ID].entry.model_copy(update={"dtype": "int8"}), PREPARED_MODELS, "")
     assert done.returncode != 0
-    assert says in done.stderr.splitlines()[-1]
+    assert "has no linear layers that torchao quantizes" in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("damage", ["cut off", "zeroed header"])

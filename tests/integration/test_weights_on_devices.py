@@ -24,6 +24,7 @@ from tests.pool_jobs import Capture, Job
 from edif_backend.errors import UserCodeFailed, WeightsChanged
 from edif_backend.executors.pool import ExecutorPool, Limits
 from edif_backend.models.catalogue import TINY_ID, TINY_LORA_ID, Adapter, ModelEntry
+from edif_backend.models.quantized import four_bits
 from edif_backend.models.snapshots import Snapshot, prepare
 
 nnsight.register(sys.modules[__name__])
@@ -134,6 +135,24 @@ async def test_an_adapter_is_beside_the_weights_for_the_job_that_asks_for_it(
     assert got["hidden"].device.type == "cpu"  # results come to the host
     await pool.judged()
     assert torch.equal((await ran(pool, model, nothing))["logits"], logits)  # and the next job knows nothing of it
+
+
+async def test_weights_of_four_bits_are_shared_too(snapshot: Snapshot, device: str) -> None:
+    in_four_bits = {**four_bits("nf4"), "device_map": device}
+    local = TransformersModel(
+        str(snapshot.folder), task="text-generation", dispatch=True, dtype=torch.bfloat16, **in_four_bits
+    )
+    entry = ENTRY.model_copy(update={"dtype": "nf4"}).model_dump(mode="json")
+    executors = ExecutorPool(entry, Path(snapshot.folder), LIMITS, ready=1, parts=[(device, 1 << 30)])
+    await executors.start(lambda _: None)
+    try:
+        with local.trace(PROMPT):
+            wanted = local.output.logits.save()
+        for _ in range(2):
+            assert torch.equal((await ran(executors, local, nothing))["logits"], wanted.cpu())
+            await executors.judged()
+    finally:
+        await executors.stop()
 
 
 def zeroed(module: Any) -> str:

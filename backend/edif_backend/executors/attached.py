@@ -17,6 +17,7 @@ from edif_backend.executors import device_memory
 from edif_backend.executors.mixing import written_by
 from edif_backend.executors.weights_keeper import SharedBlock
 from edif_backend.executors.weights_layout import Layout, view_at
+from edif_backend.models.quantized import use_gpu_kernels
 
 
 def attach(module: torch.nn.Module, layout: Layout, shared: Sequence[SharedBlock], job_bytes: int) -> None:
@@ -36,6 +37,8 @@ def attach(module: torch.nn.Module, layout: Layout, shared: Sequence[SharedBlock
             if job_bytes:
                 whole = torch.cuda.get_device_properties(device).total_memory
                 torch.cuda.set_per_process_memory_fraction(min(1.0, job_bytes / whole), device)
+    if any(block.device != "cpu" for block in shared):
+        use_gpu_kernels()
     blocks = [device_memory.open_shared(block.descriptor, block.device, block.size_bytes).tensor() for block in shared]
     layout.rebind(blocks)
     if len(layout.devices) > 1:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edif_backend.errors import ModelUnusable
-from edif_backend.executors import device_memory
 from edif_backend.executors.attached import attach
 from edif_backend.executors.weights_keeper import Keeper, SharedBlock
 from edif_backend.executors.weights_layout import Layout
@@ -35,7 +34,6 @@ class OnDevices:
         """
         if config.entry.get("dtype") == "int8":
             raise ModelUnusable("int8 is for models in the host's memory: choose bfloat16 for one on a GPU.")
-        device_memory.hide_gpus()
         self._module, self._config = model._module, config
         names = [device for device, _ in config.devices]
         self.layout = Layout.of(self._module, names, device_of(self._module, config.devices))

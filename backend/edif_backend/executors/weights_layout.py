@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import torch
 
+from edif_backend.models.quantized import named_tensors
+
 #: Where a tensor may begin: what kernels read is read in pieces as long.
 _ALIGNED_BYTES = 512
 
@@ -86,7 +88,7 @@ def _stretches(module: torch.nn.Module) -> Iterator[tuple[str, int, int, tuple[t
     Tied weights are one group.  Weights of a mapped file share its storage, and no bytes.
     """
     spans: dict[int, list[tuple[int, int, str, torch.Tensor]]] = {}
-    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+    for name, tensor in named_tensors(module):
         if tensor.numel():
             base = tensor.untyped_storage().data_ptr()
             reach = 1 + sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride(), strict=True))

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from edif_backend.errors import FabricError, ModelUnusable
-from edif_backend.executors import capabilities, frames, pages, walls
+from edif_backend.executors import capabilities, device_memory, frames, pages, walls
 from edif_backend.executors.allowance import Allowance
 from edif_backend.executors.frames import Kind
 from edif_backend.executors.zygote_config import ZygoteConfig
@@ -192,6 +192,7 @@ def load(config: ZygoteConfig, say: Callable[[str], None]) -> TransformersModel:
     from edif_backend.models.snapshots import find
 
     torch.set_num_threads(1)
+    device_memory.hide_gpus()
     entry = ModelEntry.model_validate(config.entry)
     snapshot = find(entry, Path(config.models_dir))
     if snapshot is None:
@@ -284,11 +285,12 @@ def main() -> None:
     allowance = Allowance(profile, job_bytes, config.adapters, int(config.entry.get("context_tokens") or 0))
     say("Rehearsing a job.")
     from edif_backend.executors.rehearsal import Rehearsal
+    from edif_backend.models.quantized import parameters_of
 
     rehearsal = Rehearsal(model, allowance, placed.layout if placed else None)
     touched, untouched = rehearse(rehearsal, model, weights_here=placed is None)
     insist_on_one_thread()
-    parameters = sum(parameter.numel() for parameter in model._module.parameters())
+    parameters = parameters_of(model._module)
     seconds = round(time.monotonic() - started_at, 3)
     measured = profile.model_dump() if profile and not config.profile else None
     control.sendall(frames.words(Kind.READY, seconds=seconds, parameters=parameters, profile=measured))

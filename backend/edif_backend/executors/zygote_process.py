@@ -31,16 +31,17 @@ log = structlog.get_logger(__name__)
 
 _Answer = TypeVar("_Answer")
 
-_ENVIRONMENT = {"EDIF_ROLE": "executor", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-#: GPUs numbered as their nodes are; code is loaded when it is used; no files of compiled kernels; and the zygote's
-#: torch sees no GPU, for transformers would use it there, and CUDA does not survive the forks (``device_memory``).
-_OF_GPUS = {
-    "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
-    "CUDA_MODULE_LOADING": "LAZY",
-    "CUDA_CACHE_DISABLE": "1",
+#: The zygote's torch sees no GPU, also where the model stays on the host: transformers would use it there, and CUDA
+#: does not survive the forks (``device_memory``).
+_ENVIRONMENT = {
+    "EDIF_ROLE": "executor",
+    "OMP_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
     "CUDA_VISIBLE_DEVICES": "",
     "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
 }
+#: GPUs numbered as their nodes are; code is loaded when it is used; no files of compiled kernels.
+_OF_GPUS = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_MODULE_LOADING": "LAZY", "CUDA_CACHE_DISABLE": "1"}
 
 
 class ZygoteProcess:

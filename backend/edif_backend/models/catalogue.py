@@ -24,7 +24,7 @@ DEFAULT_REVISION = "main"  #: the Hub's default branch; for a model of ours, "as
 
 Source = Literal["demo", "tiny", "tiny-lora", "hub"]
 Dtype = Literal["float32", "bfloat16", "float16", "int8", "nf4", "fp4"]
-FOUR_BIT = ("nf4", "fp4")  #: as nnsight and transformers name them; for GPUs
+FOUR_BIT: tuple[Dtype, ...] = ("nf4", "fp4")  #: as nnsight and transformers name them
 Task = Literal["text-generation"]
 Purpose = Literal["research", "test"]
 
@@ -44,7 +44,7 @@ DEFAULT_CATALOGUE = f"""\
 #   repo            with source = "hub": the repository there, if it is not the name of the table
 #   revision        "main"; a branch, a tag or, best, a commit
 #   task            "text-generation"
-#   dtype           "float32", "bfloat16", "float16" or "int8"; where there is a GPU also "nf4" or "fp4"
+#   dtype           "float32", "bfloat16", "float16", "int8" (on the host alone), or of four bits "nf4" or "fp4"
 #   pinned          false; true: made ready by `edif up` and loaded at once, not on first use
 #   purpose         "research" or "test"
 #   replicas        1; how many copies are loaded, or {{min = 1, max = 3}}: more while jobs wait

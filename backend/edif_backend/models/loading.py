@@ -20,11 +20,17 @@ from transformers.utils import logging as transformers_logging
 from edif_backend.errors import ModelUnusable
 from edif_backend.models import layers
 from edif_backend.models.catalogue import FOUR_BIT, ModelEntry
-from edif_backend.models.quantized import to_int8
+from edif_backend.models.quantized import four_bits, keep_four_bits, to_int8
 from edif_backend.models.snapshots import Snapshot
 
-#: What a model is loaded in; one in int8 is quantized from float32 and computes in it.
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "int8": torch.float32}
+#: What a model is loaded in; one in int8 is quantized from float32 and computes in it, one of four bits in bfloat16.
+DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "int8": torch.float32,
+    **dict.fromkeys(FOUR_BIT, torch.bfloat16),
+}
 
 
 def load(snapshot: Snapshot, entry: ModelEntry, parts: Sequence[tuple[str, int]] = ()) -> TransformersModel:
@@ -41,11 +47,6 @@ def load(snapshot: Snapshot, entry: ModelEntry, parts: Sequence[tuple[str, int]]
         ModelUnusable: the files cannot be loaded as a model, or not in this dtype on this machine, or the parts are
             too small.
     """
-    if entry.dtype in FOUR_BIT:
-        raise ModelUnusable(
-            f"{entry.id} cannot be loaded as {entry.dtype}: weights of four bits need a GPU, and models run on the CPU "
-            "here. Choose float32, bfloat16 or int8 in models.toml."
-        )
     try:
         with _offline():
             given: dict[str, Any] = {
@@ -53,6 +54,8 @@ def load(snapshot: Snapshot, entry: ModelEntry, parts: Sequence[tuple[str, int]]
                 "dtype": DTYPES[entry.dtype],
                 "trust_remote_code": entry.trust_remote_code,
             }
+            if entry.dtype in FOUR_BIT:
+                given |= four_bits(entry.dtype)
             if parts:
                 without_weights = TransformersModel(str(snapshot.folder), **given)
                 given["device_map"] = layers.device_map(pieces_of(without_weights._module), parts)
@@ -67,6 +70,7 @@ def load(snapshot: Snapshot, entry: ModelEntry, parts: Sequence[tuple[str, int]]
     module.requires_grad_(False)
     if entry.dtype == "int8":
         to_int8(module, entry.id)
+    keep_four_bits(module)
     return model
 
 

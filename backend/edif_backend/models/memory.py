@@ -67,7 +67,9 @@ def _held_bytes(name: str, stored: str, shape: list[int], dtype: Dtype) -> float
     if dtype not in _UNQUANTIZED_BYTES:
         return math.prod(shape) * _WHOLE_NUMBER_BYTES.get(stored, _DTYPE_BYTES[dtype])
     if len(shape) == 2 and stored not in _WHOLE_NUMBER_BYTES and not _NOT_QUANTIZED.search(name):
-        return math.prod(shape) * _DTYPE_BYTES[dtype] + 4 * shape[0]  # and a scale a row
+        return math.prod(shape) * _DTYPE_BYTES[dtype] + (
+            4 * shape[0] if dtype == "int8" else 64
+        )  # a scale a row; a code
     return math.prod(shape) * _WHOLE_NUMBER_BYTES.get(stored, _UNQUANTIZED_BYTES[dtype])
 
 
