@@ -1,8 +1,9 @@
 """``edif bench gpu``: what a jailed job on a GPU costs beside the same trace in this process, by size of the model.
 
-Needs an NVIDIA GPU, bubblewrap, and no running workbench, no Ray.  Models are Llamas with random weights in bfloat16
-(``--dtype nf4``: in four bits), made here.  In turns: ``local`` is the trace in this process, ``warm`` a job on an executor kept for its user, ``fresh``
-one that was ready.  ``check`` is what the keeper takes to look at all weights.  Figures are medians.
+Needs an NVIDIA GPU, bubblewrap, and no running workbench, no Ray.  Models are Llamas with random weights in bfloat16,
+made here (``--dtype nf4``: held in four bits).  In turns: ``local`` is the trace in this process, ``warm`` a job on an
+executor kept for its user, ``fresh`` one that was ready.  ``check`` is what the keeper takes to look at all weights.
+Figures are medians.
 """
 
 from __future__ import annotations
