@@ -193,7 +193,7 @@ def main() -> None:
     """Print the table, or one JSON object."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", default=DEMO_ID, help="one of the catalogue")
-    parser.add_argument("--variants", default=f"bfloat16,int8,{PARTS}", help="with commas between")
+    parser.add_argument("--variants", default=f"bfloat16,int8,nf4,{PARTS}", help="with commas between")
     parser.add_argument("--stride", type=int, default=3, help="every how many layers")
     parser.add_argument("--quick", action="store_true", help="two prompts each: a look, no finding")
     parser.add_argument("--json", action="store_true")

@@ -73,8 +73,8 @@ def write_model(folder: Path, id: str, size: str, dtype: Dtype) -> ModelEntry:
         id=id, source="tiny", repo=id, revision="main", recipe=RECIPE, commit="0" * 40, parameters={}, files=files
     )
     (target / MANIFEST).write_text(manifest.model_dump_json())
-    for file in target.iterdir():
-        file.chmod(0o644)  # safetensors writes for the owner alone, and an executor is somebody else
+    for written in target.iterdir():
+        written.chmod(0o644)  # safetensors writes for the owner alone, and an executor is somebody else
     return ModelEntry(id=id, title=size, source="tiny", repo=id, dtype=dtype)
 
 

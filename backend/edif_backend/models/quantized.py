@@ -71,7 +71,7 @@ def four_bits(kind: str) -> dict[str, Any]:
         bnb_4bit_quant_type=kind,
         bnb_4bit_compute_dtype=torch.bfloat16,
         bnb_4bit_use_double_quant=False,
-    )  # type: ignore[no-untyped-call]
+    )
     return {"quantization_config": config, "device_map": "cpu"}
 
 
