@@ -126,6 +126,19 @@ class TestOfOneFamily:
         assert found.batches > 12
         np.testing.assert_allclose(found.values, _patched_alone(model, [PROMPT], CELLS), rtol=1e-4, atol=1e-5)
 
+    def test_the_first_batch_is_small_and_told_at_once(
+        self, model: TransformersModel, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        came: list[int] = []
+        take = beside.Telling._take
+        monkeypatch.setattr(
+            beside.Telling, "_take", lambda self, places, values: (came.append(len(places)), take(self, places, values))
+        )
+        many = [(0, 0, f"{number}") for number in range(40)]  # 6 tokens each: all fit into one pass of 512
+        found = sweep(model, PROMPT, many, _patch, _measure, prepare=_clean_states, progress=False)
+        assert came == [16, 24]
+        assert found.batches == 2
+
     def test_where_memory_runs_out_the_batch_is_halved(self, model: TransformersModel) -> None:
         sizes: list[int] = []
 

@@ -25,6 +25,8 @@ from edif.engine.decoder import Paths, layers_of
 
 #: Tokens of a forward pass beyond which a batch is not faster any more, by trial on a CPU; on a GPU by estimate.
 CPU_TOKENS, GPU_TOKENS = 512, 16_384
+#: Tokens of the first forward pass over the base run: a small one, for somebody waits for the first values.
+FIRST_TOKENS = 96
 #: Most memory of a forward pass, by estimate, where a user says nothing else.
 BATCH_BYTES = 1 << 30
 #: How often the client is told, and of how many numbers at most: a job's printed lines are limited.
@@ -140,7 +142,7 @@ def run(model: Any, tell: Tell, ids: torch.Tensor, plan: Plan) -> dict[str, Any]
     waiting = sorted(range(len(plan.cells)), key=lambda place: (plan.cells[place].layer, plan.cells[place].position))
     most = len(waiting)
     while waiting:
-        places = work.next_batch(waiting, most)
+        places = work.next_batch(waiting, most, is_first=not batches)
         try:
             found = work.measure([plan.cells[place] for place in places])
         except (MemoryError, RuntimeError) as error:
@@ -154,7 +156,7 @@ def run(model: Any, tell: Tell, ids: torch.Tensor, plan: Plan) -> dict[str, Any]
         batches += 1
         waiting = waiting[len(places) :]
         untold += places
-        if not waiting or time.perf_counter() - told_at > TELL_EVERY_S:
+        if batches == 1 or not waiting or time.perf_counter() - told_at > TELL_EVERY_S:
             tell(untold, values[untold] if values.numel() <= TELL_NUMBERS else values[untold, :0])
             untold, told_at = [], time.perf_counter()
     if values is None:
@@ -187,12 +189,13 @@ class _UnchangedRun:
         self.measured = _checked(measured, len(ids))
         self._cache = cache if plan.logits_to_keep and _ordinary(cache) else None
 
-    def next_batch(self, waiting: list[int], most: int) -> list[int]:
+    def next_batch(self, waiting: list[int], most: int, is_first: bool) -> list[int]:
         """The first of the waiting cells that share a layer, as many as fit."""
         cells, (prompts, length) = self._plan.cells, self._ids.shape
         first = cells[waiting[0]]
         tokens = (length - self._start(first)) * prompts
-        room = min(self._plan.batch_tokens or self._device_tokens(), self._plan.batch_bytes // self._token_bytes())
+        by_itself = FIRST_TOKENS if is_first else self._device_tokens()
+        room = min(self._plan.batch_tokens or by_itself, self._plan.batch_bytes // self._token_bytes())
         return [place for place in waiting[: max(1, min(most, room // tokens))] if cells[place].layer == first.layer]
 
     def measure(self, cells: list[Cell]) -> torch.Tensor:
