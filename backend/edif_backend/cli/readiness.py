@@ -5,8 +5,10 @@ Called by ``edif up``, which waits for it, and ``edif status``.
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +29,16 @@ _STARTS = 3
 _STARTS_OF_DISPATCHER = 6
 
 
+@cache
+def _client() -> httpx.Client:
+    """For this machine's own addresses; made once, for each new one reads all certificate authorities anew."""
+    return httpx.Client(timeout=5, trust_env=False, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+
+
 def gateway_status(installation: Installation) -> dict[str, Any] | None:
     """The gateway's ``/status``, or None when it does not answer."""
     try:
-        answer = httpx.get(f"{installation.url('gateway')}/status", timeout=5)
+        answer = _client().get(f"{installation.url('gateway')}/status")
         answer.raise_for_status()
         found: dict[str, Any] = answer.json()
     except (httpx.HTTPError, ValueError):
@@ -75,7 +83,7 @@ def _deployments(installation: Installation, since: float) -> dict[str, str]:
 
 def _answers(url: str, status: int) -> bool:
     try:
-        return httpx.get(url, timeout=5).status_code == status
+        return _client().get(url).status_code == status
     except httpx.HTTPError:
         return False
 
