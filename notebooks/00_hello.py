@@ -39,6 +39,8 @@ print("weights in this notebook:", model.dispatched)
 # Expected: `weights in this notebook: False`
 #
 # What did the model read? Not words but *tokens*; the space before a word belongs to its token.
+#
+# > **What do you expect?** The prompt below has eight words. How many tokens are they?
 
 # %%
 prompt = "The Eiffel Tower is in the city of"
@@ -67,7 +69,9 @@ print("hidden:", tuple(hidden.shape), "  logits:", tuple(logits.shape))
 # Expected: `hidden: (1, 9, 576)   logits: (1, 49152)`
 #
 # One prompt, 9 tokens, 576 numbers for each: the state of the model after its eleventh layer (counting starts at 0). `logits`
-# holds one score for each of the 49,152 tokens that could come next. As probabilities:
+# holds one score for each of the 49,152 tokens that could come next. The next cell shows them as probabilities.
+#
+# > **What do you expect?** Which token comes first, and how sure is the model of it?
 
 # %%
 import edif
@@ -81,6 +85,8 @@ edif.next_tokens(logits, model.tokenizer, k=5, prompt=prompt)
 #
 # Is the city stored in the state of the subject, *Eiffel Tower*? Put it to the test: read the states of another subject at
 # layer 10, and write them in its place. Both subjects are three tokens long, at positions 1 to 3.
+#
+# > **What do you expect?** The prompt still says *Eiffel Tower*. Which city will the model name now?
 
 # %%
 with model.trace("The Colosseum is in the city of"):
@@ -98,6 +104,8 @@ edif.next_tokens(changed, model.tokenizer, k=5, prompt=prompt, title="Subject re
 #
 # Until which layer does the model look up the subject? The same intervention at several layers, in one `session`: everything
 # in it is sent as one job, and values pass from trace to trace without `.save()`.
+#
+# > **What do you expect?** The model has 30 layers. Up to which of them will Rome win?
 
 # %%
 paris, rome = (model.tokenizer.encode(city)[0] for city in (" Paris", " Rome"))
@@ -189,7 +197,7 @@ except Exception as error:
 #
 # **4. A model that is not served here.** A mistyped name is answered with the list of what there is.
 
-# %%
+# %% tags=["varies"]
 try:
     TransformersModel("edif/smollm2-135m-dmeo", task="text-generation")
 except edif.ModelUnknown as error:

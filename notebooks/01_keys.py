@@ -42,7 +42,7 @@ print("the backend knows the owner of this key:", edif.status().user is not None
 #
 # A key is not a purse: limits belong to *you*, and all your keys share them.
 
-# %%
+# %% tags=["varies"]
 usage = edif.usage()
 may = usage.limits
 print(f"one job may run {may['time_limit_s']:.0f} s")

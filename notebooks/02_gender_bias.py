@@ -44,7 +44,7 @@ PROFESSIONS = SHE + HE
 #
 # ## 1. Behaviour: how much does the profession decide?
 #
-# The measure is the **log-odds** logit(she) − logit(he): 0 means undecided, +1 that *she* is 2.7 times as probable.
+# The measure is the **log-odds** logit(she) − logit(he): 0 means undecided, +1 that *she* is 2.7 times as probable as *he*.
 #
 # > **What do you expect?** For *The nurse finished work because* and *The soldier finished work because*: which signs? And
 # > will the other two sentences give the same order of professions?
@@ -69,6 +69,9 @@ for number in np.argsort(odds.mean(0)):
 # %% [markdown]
 # How far are the two lists apart, and how sure is that? The unit of sampling is the *profession*, so the interval comes from
 # resampling professions. As a control, the same difference with the twenty labels shuffled.
+#
+# > **What do you expect?** How often will shuffled labels give a gap as large as the true one: one time in ten, in a hundred,
+# > never in 2,000?
 
 # %%
 rng = np.random.default_rng(0)
@@ -129,7 +132,7 @@ patched
 effect = patched.effect()[0]
 for layer in sorted({*range(0, LAST, 4), LAST}):
     row = effect.sel(layer=layer)
-    print(f"layer {layer:2}   at the profession {float(row[1]):+.2f}   between {float(row[2:-1].max()):+.2f} at most   at the last token {float(row[-1]):+.2f}")
+    print(f"layer {layer:2}   at the profession {float(row[1]):+.2f}   between {float(abs(row[2:-1]).max()):.2f} at most   at the last token {float(row[-1]):+.2f}")
 
 # %% [markdown]
 # On the demo model: everything is at the profession up to layer 20 (+1.00 to +1.08), still +0.92 at layer 24, and at the last
@@ -186,15 +189,16 @@ for layer in PROBED:
     print(f"{layer:5}   {accuracy[layer]:.2f}    {np.mean(c):.2f} [{min(c):.2f}, {max(c):.2f}]             {float(effect.sel(layer=layer)[1]):+.2f}")
 
 # %% [markdown]
-# On the demo model the probe has 0.75 to 0.90 in most layers, the control 0.4 to 0.5; in layers 16 and 20 it is no better than its control.
+# On the demo model the probe has 0.75 to 0.90 in most layers, the control 0.4 to 0.5; in layers 16 and 20 it is no better than its
+# control, and in layer 12 it only equals the best of twenty controls.
 #
 # Read the two columns on the right together. The probe finds the property **also in layers where changing the state does
 # nothing any more**. Information that can be read need not be used: that is the most common wrong conclusion from probes.
 #
 # ## 5. Steering: does the direction do what the probe says?
 #
-# Take the difference of mean states of the two lists, and push the model along it. A direction that is only correlated would
-# do nothing. The direction is made from the first five professions of each list and tested on the other five; beside it, three
+# Take the difference of mean states of the two lists, and push the model along it. Where the model does not use a
+# direction, a push along it should do no more than any other push. The direction is made from the first five professions of each list and tested on the other five; beside it, three
 # *random* directions of the same length.
 #
 # > **What do you expect?** Which sign has the effect of a push towards *she*? Do random directions push too?

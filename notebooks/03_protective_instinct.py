@@ -134,10 +134,11 @@ for n, layer in enumerate(READ):
     print(f"{layer:5}   {alike[n]:+.2f}                            {transfer[n] * 8:.0f}")
 
 # %% [markdown]
-# On the demo model: the cosine is +0.14 to +0.30, and the protective direction orders seven or eight of the eight pairs in *every* layer: no
-# worse than it orders the scenes it was made for, and in layer 1 better.
+# On the demo model: the cosine is +0.14 to +0.30, and the protective direction orders seven or eight of the eight pairs in *every* layer:
+# about as well as the scenes it was made for, and in layer 1 better.
 #
-# A random direction in 576 dimensions has a cosine of about ±0.04 with another one. So part of what was found is mood, and
+# A random direction in 576 dimensions has a cosine of about ±0.04 with another one. (Differences of real states do not fill all
+# dimensions evenly and are more alike than that: the eight pairs are the better evidence.) So part of what was found is mood, and
 # an honest name is "protective *and pleasant* against indifferent *and unpleasant*". A better set of pairs would
 # have kind indifference and harsh protection in it (exercise 1).
 #
@@ -204,7 +205,7 @@ for layer in STEERED:
 # - In these scenes a difference-of-means direction tells protective from indifferent ends that it has not seen, better than
 #   with swapped labels.
 # - At layer 14, and not at layer 9, pushing along it moves the model's choice more than four random directions do, on six prompts. Taking
-#   it out does not do the opposite: sufficient for a push is not needed for the behaviour.
+#   it out does not do the opposite: what is enough to push the model need not be what the model uses.
 # - The direction orders pleasant soup as well as rescued children. By this alone, "protective" is the wrong name.
 # - Nothing here shows an "instinct", a value, or what the model would do in a conversation.
 #

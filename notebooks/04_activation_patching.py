@@ -50,7 +50,8 @@ print(len(tokens), list(enumerate(tokens)))
 # %%
 residual = edif.activation_patching(model, clean, corrupt, answer, direction="both")
 baseline = residual.data[["clean", "corrupt"]].sel(metric="logit_difference").isel(pair=0, direction=0)
-print(f"clean {float(baseline['clean']):+.2f}   corrupt {float(baseline['corrupt']):+.2f}")
+print(f"clean {float(baseline['clean']):+.2f}   corrupt {float(baseline['corrupt']):+.2f}   "
+      f"apart {float(baseline['clean'] - baseline['corrupt']):.1f}")
 
 # %% [markdown]
 # On the demo model: clean +6.12, corrupt −5.49. It knows, and the two runs are 11.6 logits apart: there is a difference
@@ -177,7 +178,7 @@ for effect, layer, head in chosen:
 # ## 6. The fast approximation, and when not to trust it
 #
 # *Attribution patching* (Nanda 2023) estimates every cell from gradients, with two forward passes and one backward pass for
-# the whole map. For a model of 80 layers this is the difference between a minute and a day. But it is a first-order
+# the whole map, where exact patching needs one pass for every cell. But it is a first-order
 # approximation, and where the model is far from linear it misleads.
 #
 # > **What do you expect?** Of head outputs, MLP outputs and the residual stream: for which will the estimates follow the
@@ -212,7 +213,7 @@ for site, (r, low, high) in agreement.items():
 
 # %% [markdown]
 # On the demo model: heads r = 0.99 [0.94, 1.00], MLPs 0.85 [0.82, 0.97], the residual stream 0.76 [0.70, 0.83]. Heads are
-# best, as in GPT-2 (there .98; MLPs .44, residual stream .74). How far the others go wrong depends on the model.
+# best, as in GPT-2 (there 0.98; MLPs 0.44, residual stream 0.74). How far the others go wrong depends on the model.
 #
 # (The interval comes from resampling cells of one pair of prompts. Cells of neighbouring layers are alike, so it is
 # narrower than one over many pairs would be.) Where an estimate leads somewhere, patch that place exactly: `refine` does

@@ -119,7 +119,7 @@ average = edif.causal_trace(
     [prompt for prompt, _, _ in known],
     [subject for _, subject, _ in known],
     kinds=("state", "mlp", "attention"),
-    layers=range(1, LAST, 5),
+    layers=range(1, LAST, 9),
     samples=3,
     seed=0,
 )
@@ -139,7 +139,7 @@ for kind in ("state", "mlp", "attention"):
 # putting the subject back. A window of ten layers around layer 1 holds the first MLPs for the same reason. Such prompts
 # cannot tell "recalled here" from "read here"; the paper's subjects are mostly longer names.
 #
-# The interval is over facts (bootstrap, 2,000 draws); the layer was chosen as the largest of six, which makes its value
+# The interval is over facts (bootstrap, 2,000 draws); the layer was chosen as the largest of four, which makes its value
 # a little too large: fix the layer beforehand, or test on other facts, before you report it.
 #
 # ## 4. Choices that matter

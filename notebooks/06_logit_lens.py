@@ -107,7 +107,7 @@ print(f"mean {mean_depth:.1f}, 95 % interval over facts [{low:.1f}, {high:.1f}]"
 
 # %% [markdown]
 # On the demo model: in the last layer for six of eight, in layer 27 and 28 for the other two; the mean is 28.6 [28.1, 29.0]. So late
-# a decision says more about the lens than about the model: in [00_hello](00_hello.ipynb), changing the subject makes no difference from layer
+# a decision says more about the lens than about the model: in [00_hello](00_hello.ipynb), changing the subject makes little difference from layer
 # 24 on. By then the city *is* at the last position, and the lens cannot read it yet.
 #
 # The facts were chosen because the model knows them, so this is about known facts.
@@ -116,7 +116,7 @@ print(f"mean {mean_depth:.1f}, 95 % interval over facts [{low:.1f}, {high:.1f}]"
 #
 # The unembedding was trained for the last layer's states alone. That it makes sense at others is a property of *residual*
 # networks, and it holds less the further down one looks. Early rows of a lens are often not "what the model thinks" but
-# what a reading glass made for another distance shows. In some families (GPT-Neo, OPT, BLOOM) it shows nothing below the last
+# what a reading glass made for another distance shows. In some families (GPT-Neo, OPT, BLOOM) it shows little below the last
 # few layers (Belrose et al. 2023). So: *absence of a token in the lens is no evidence of its absence in the state.*
 #
 # > **What do you expect?** If a layer's states are only shifted and turned against those of the last layer, what would a
@@ -126,7 +126,7 @@ print(f"mean {mean_depth:.1f}, 95 % interval over facts [{low:.1f}, {high:.1f}]"
 # for four layers: by ridge regression of the *difference* between the last layer's state and this one's, on text that
 # the model writes itself. Training and testing use different texts.
 
-# %% tags=["long"]
+# %% tags=["long", "varies"]
 STARTS = [
     "Once upon a time", "The history of", "In the kitchen", "My favourite book", "The government said", "Water is",
     "To solve the equation", "The first computer", "She walked into", "Plants need", "The war began", "A good teacher",
@@ -150,7 +150,7 @@ print(len(texts), "texts, the first:", repr(model.tokenizer.decode(texts[0], ski
 # matrices. (The ridge strength was fixed beforehand, not tuned on the test texts.) As a control, `shifted` adds the mean difference and no
 # matrix: how much of the gain is only a shift, the same for every token?
 
-# %% tags=["long"]
+# %% tags=["long", "varies"]
 end = model.tokenizer.eos_token_id
 ids = [[token for token in row if token not in (end, model.tokenizer.pad_token_id)] for row in texts]
 train, test = ids[:16], ids[16:]
@@ -180,7 +180,7 @@ print({layer: tuple(matrix.shape) for layer, (matrix, _) in fitted.items()}, f"t
 # > **What do you expect?** On the four texts that were not used, at which layers will the tuned lens be closer to the final
 # > distribution than the plain one: everywhere, early, late? And will it be closer than the shift?
 
-# %% tags=["long"]
+# %% tags=["long", "varies"]
 lenses = {"plain": None, "shifted": shifted, "tuned": fitted}
 found = {name: edif.logit_lens(model, test, layers=TUNED, top=1, tuned=maps) for name, maps in lenses.items()}
 far = {}

@@ -17,7 +17,7 @@
 # tokenizers without fooling yourself; know what switching models costs. **Time.** Twenty minutes, of which the models compute
 # about half a minute. **You need** [00_hello](00_hello.ipynb) and [06_logit_lens](06_logit_lens.ipynb).
 #
-# **Said plainly:** a small installation serves two models, SmolLM2-135M and `edif/tiny-gpt2`, whose weights are *random*. That is a poor
+# **Know beforehand:** a small installation serves two models, SmolLM2-135M and `edif/tiny-gpt2`, whose weights are *random*. That is a poor
 # pair for a finding and a good one for learning: the random model is the control. Every "difference between models" that
 # it shows too is an artefact of the method. Where two trained models are served (`edif.models()`), change `SECOND`, for
 # example to GPT-2 or a DeepSeek-R1 distill, and everything below runs unchanged.
@@ -39,7 +39,7 @@ edif.models()
 #
 # > **What do you expect?** Is loading a small cost beside a trace, or a large one?
 
-# %%
+# %% tags=["varies"]
 import time
 
 PROMPT = "The capital of France is"
@@ -108,7 +108,7 @@ for name, values in curves.items():
 
 # %% [markdown]
 # On the demo model and the random one: the curve that one likes to see, falling step by step to zero, is that of the *random* model (0.61, 0.46, 0.28, 0.12, 0).
-# The trained one stays at 14 to 18 nats until shortly before the end. So a falling curve is no sign that a model "works towards its answer": it
+# The trained one stays at 14 to 18 nats up to three quarters of its depth. So a falling curve is no sign that a model "works towards its answer": it
 # is what a stream of states does when each layer adds a little.
 #
 # KL in nats also depends on the size of the vocabulary (49,152 tokens against a few hundred), so the *heights* of the two curves

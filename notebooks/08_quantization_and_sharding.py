@@ -93,8 +93,8 @@ for bits in BITS[1:]:
 
 # %% [markdown]
 # On the demo model: with 8 bits the KL is 0.0040 nats [0.0017, 0.0074] and every text keeps its top token; with 6 bits 0.059 and one of eight has
-# another one; with 4 bits 1.32 [0.76, 2.10], and half of them have. (Four bits in groups of 32 were harmless when the weights were made; with one scale for
-# a whole row they are not.)
+# another one; with 4 bits 1.32 [0.76, 2.10], and half of them have. (The four bits in which these weights were once stored had a scale for
+# every 32 of them. Here one scale serves a whole row, which is coarser.)
 #
 # ## 3. What a patching map says
 #

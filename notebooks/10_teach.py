@@ -41,7 +41,7 @@ model = TransformersModel(MODEL, task="text-generation")
 # ## 1. A course: who is in it
 #
 # There are three ways in, side by side: a CSV file, a link, Moodle. The file is for people whose account names you know. Its first
-# line names the columns; commas, semicolons and tabs are understood, and the letters of Excel.
+# line names the columns; commas, semicolons and tabs are understood, and the encodings that Excel writes.
 
 # %%
 PEOPLE = [("ada", "Ada Lovelace", "instructor"), ("emmy", "Emmy Noether", "student"), ("kurt", "Kurt Gödel", "student")]
@@ -181,7 +181,7 @@ for who, score in grades.items():
 #
 # > **What do you expect?** Thirty students, two jobs at once. How long does the last one wait, at least?
 
-# %%
+# %% tags=["varies"]
 STUDENTS, AT_ONCE = 30, 2  # ask your operator how many jobs run at once
 print(f"one solution: {used:.2f} s of the devices")
 print(f"all of them: the last is done after {STUDENTS * used / AT_ONCE:.0f} s, at least")
@@ -245,7 +245,7 @@ REFUSED = "login\tname\trole\ngrace\tGrace Hopper\tProfessor\nalan\tAlan Turing\
 # print([(person.account, str(person.role)) for person in mended.entries], mended.problems)
 # ```
 #
-# Two lines are wrong: there is no role *professor*, and accounts are written small, so *Alan* is *alan* once more.
+# Two lines are wrong: there is no role *professor*, and account names are in lower case, so *Alan* is *alan* once more.
 #
 # </details>
 #

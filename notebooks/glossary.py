@@ -25,11 +25,11 @@
 #
 # **Attribution patching.** An estimate of patching by gradients: fast, and wrong where the model is far from linear. [04](04_activation_patching.ipynb)
 #
-# **BOS.** A token that marks the beginning of a text. Some models are trained with it; with and without it results differ, so
-# it is always shown.
-#
 # **Bootstrap interval.** The range in which a mean lies in 95 % of samples drawn anew from the same prompts. It says how much the mean
 # hangs on *these* prompts, not whether the prompts were well chosen.
+#
+# **BOS.** A token that marks the beginning of a text. Some models are trained with it; with and without it results differ, so
+# it is always shown.
 #
 # **Causal trace.** Corrupt the subject of a fact, restore one place, see whether the answer comes back. [05](05_causal_tracing.ipynb)
 #
@@ -41,23 +41,26 @@
 #
 # **Deferred execution.** A traced block is taken as a whole, sent, and run beside the weights, inside one forward pass. [00](00_hello.ipynb)
 #
-# **Difference of means.** The mean state of the texts with a property minus that of the texts without: a direction. [03](03_protective_instinct.ipynb)
-#
 # **Denoising, noising.** Patching clean into corrupt (what suffices), or corrupt into clean (what is necessary). [04](04_activation_patching.ipynb)
+#
+# **Difference of means.** The mean state of the texts with a property minus that of the texts without: a direction. [03](03_protective_instinct.ipynb)
 #
 # **Entropy.** How undecided a distribution is, in nats; 0 is certain.
 #
 # **Forward pass.** One computation of the model from tokens to logits.
 #
+# **Hidden test.** A test of an assignment that students do not see. [10](10_teach.ipynb)
+#
+# **Indirect effect, total effect.** In a causal trace: what the corruption takes from the answer's probability (total), and what one restored place gives back
+# (indirect). [05](05_causal_tracing.ipynb)
+#
 # **Job.** One trace or session that you have sent; it is yours, and not the kernel's that sent it.
+#
+# **Kept value.** A value that `edif.keep` has left beside the model. [09](09_big_results.ipynb)
 #
 # **Key.** The secret word that says who sends a job. [01](01_keys.ipynb)
 #
-# **Hidden test.** A test of an assignment that students do not see. [10](10_teach.ipynb)
-#
 # **KL divergence.** How much one distribution differs from another, in nats; 0 is equal. Not symmetric: it is said from which to which.
-#
-# **Kept value.** A value that `edif.keep` has left beside the model. [09](09_big_results.ipynb)
 #
 # **Lab hour.** A time in which each student of a course has a larger weight than others. [10](10_teach.ipynb)
 #
@@ -71,7 +74,11 @@
 #
 # **MLP.** The part of a layer that works on each position alone.
 #
+# **Nat.** The unit of entropy and KL divergence with natural logarithms; one nat is 1.44 bits.
+#
 # **Normalised logit difference.** 0 for the corrupt run, 1 for the clean one. Undefined where the two hardly differ.
+#
+# **Position.** The place of a token in the prompt; counting starts at 0.
 #
 # **Probe.** A small classifier that reads a property from states. What can be read need not be used. [02](02_gender_bias.ipynb)
 #
@@ -85,6 +92,8 @@
 # [07](07_model_comparison.ipynb)
 #
 # **Residual stream.** The states that run through all layers; each layer adds to them.
+#
+# **Seed.** The number from which random draws are made: with the same seed the same draws.
 #
 # **Session.** Several traces sent as one job. [09](09_big_results.ipynb)
 #

@@ -1,9 +1,9 @@
 """``edif bench tutorials``: runs the tutorials against the workbench that is up, and says what each took.
 
-Every cell and every solution is run, and the key figures (``tests/tutorial_figures.py``) are compared with those of
-the texts; ``--short`` is the form that ``./edif test`` runs, without the cells that take long.  With ``--write`` the
-outputs are kept in the notebooks and the translations are made anew; with ``--texts`` the notebooks get the texts of
-today and keep their outputs, and nothing is run.
+Every cell and every solution is run; what is printed is compared with the shipped notebook, and the key figures
+(``tests/tutorial_figures.py``) with those of the texts.  ``--short`` is the form that ``./edif test`` runs, without the
+cells that take long.  With ``--write`` the outputs are kept in the notebooks and the translations are made anew; with
+``--texts`` the notebooks get the texts of today and keep their outputs, and nothing is run.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from _key import new_key
 
 import tutorial_files as files
 from tutorial_figures import differing
+from tutorial_told import strayed
 
 #: Where the notebooks of the last run are, with the outputs of their solutions; ignored by git.
 RUN = files.CHECKOUT / ".artifacts" / "tutorials"
@@ -69,7 +70,9 @@ def measured(chosen: list[str], short: bool, keep: bool) -> list[dict[str, Any]]
             began, error = time.monotonic(), ""
             try:
                 took = tutor.run(notebook)
-                error = "\n".join(differing(name, tutor.value, short=short))
+                error = "\n".join(
+                    [*strayed(files.tidied(notebook), files.saved(name)), *differing(name, tutor.value, short=short)]
+                )
             except files.CellFailed as raised:
                 error = str(raised)[-3000:]
             slowest = sorted(range(1, len(took) + 1), key=lambda cell: -took[cell - 1])[:4]

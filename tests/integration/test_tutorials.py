@@ -1,7 +1,7 @@
 """Every tutorial and the solutions of its exercises, run by one eDIF kernel against the real backend.
 
-The short form: cells tagged ``long`` are left out, ``edif bench tutorials`` runs them too.  Key figures are compared
-with those that the texts tell.
+The short form: cells tagged ``long`` are left out, ``edif bench tutorials`` runs them too.  The notebook is saved and
+opened again; what it holds then is compared with the shipped one, and key figures with those that the texts tell.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell
 from tests.tutorial_figures import FIGURES, Figure, differing
+from tests.tutorial_told import strayed
 
 from tests import tutorial_files as files
 
@@ -39,6 +40,9 @@ def test_a_tutorial_says_what_its_text_tells(tutor: files.Tutor, name: str) -> N
     finally:
         KEPT.mkdir(parents=True, exist_ok=True)
         nbformat.write(notebook, KEPT / f"{name}.ipynb")
+    reopened = nbformat.read(KEPT / f"{name}.ipynb", as_version=4)
+    nbformat.validate(reopened)
+    assert strayed(files.tidied(reopened), files.saved(name)) == []
     assert differing(name, tutor.value, short=True) == []
 
 

@@ -15,6 +15,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from edif.prediction import RESULT_TYPE
 from edif_hub.shipped import package_folder, tutorials_folder
 from tests import tutorial_files as files
+from tests import tutorial_told as told
 
 NAMES = files.names()
 STUDIES = [name for name in NAMES if name[0].isdigit()]
@@ -49,6 +50,7 @@ def test_outputs_are_small_whole_and_from_no_particular_machine(path: files.Path
     notebook = files.nbformat.read(path, as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert any(cell.outputs for cell in code) or not code
+    assert all(cell.execution_count for cell in code), "a cell was not run: ./edif bench tutorials -- --write"
     assert not [output for cell in code for output in cell.outputs if output.output_type == "error"]
     assert path.stat().st_size < MOST_BYTES
     assert not re.search(r"/(home|root|work|tmp|usr)/|127\.0\.0\.1|localhost", path.read_text(encoding="utf-8"))
@@ -72,6 +74,38 @@ def test_a_study_has_what_a_reader_relies_on(name: str) -> None:
     assert sum(len(files.solutions(text)) for text in texts) >= 1
     assert "Sources" in whole or name == "00_hello"
     assert "@" not in re.sub(r"`[^`]*`|```.*?```", "", whole, flags=re.DOTALL), "a figure was left out"
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_what_a_text_tells_stands_in_the_outputs_above_it(name: str) -> None:
+    assert told.unfounded(files.saved(name)) == []
+
+
+def test_a_number_that_no_output_has_is_found() -> None:
+    fold = "<details>\n\nExpected: 0.12.\n\n</details>"
+    text = f"On the demo model 0.66, and the rank of Paris is 1,234.\n\nAlone 0.99.\n\n{fold}"
+    cells = [new_code_cell("x", outputs=[new_output("stream", text="p 0.6561, rank 1,234")]), new_markdown_cell(text)]
+    assert told.unfounded(new_notebook(cells=cells)) == []
+    cells[0].outputs[0].text = "p 0.6661, rank 1,235"
+    assert [word.split()[0] for word in told.unfounded(new_notebook(cells=cells))] == ["0.66", "1,234"]
+
+
+def test_a_run_that_prints_something_else_is_found() -> None:
+    def run(text: str, tags: tuple[str, ...] = ()) -> files.NotebookNode:
+        cell = new_code_cell("x", outputs=[new_output("stream", text=text)], metadata={"tags": list(tags)})
+        return new_notebook(cells=[cell], metadata={"kernelspec": {"name": "edif", "display_name": "eDIF"}})
+
+    shipped = run("Paris  +0.656 in 7 of 12, 1,000 bytes\n")
+    assert told.strayed(run("Paris +0.657 in 7 of 12, 1,003 bytes"), shipped) == []
+    for other in (
+        "Rome +0.656 in 7 of 12, 1,000 bytes",
+        "Paris +0.656 in 8 of 12, 1,000 bytes",
+        "Paris -0.656 in 7 of 12, 1,000",
+        "",
+    ):
+        assert told.strayed(run(other), shipped), other
+    assert told.strayed(run("Rome", (told.VARIES,)), shipped) == []
+    assert told.strayed(new_notebook(metadata=shipped.metadata), shipped) == []  # a cell that was left out
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -137,6 +171,7 @@ def test_a_translation_is_whole_fresh_and_shares_the_code(name: str, language: s
         else:
             assert files.solutions(one.source) == files.solutions(other.source)
             assert one.source != other.source
+            assert told.figures_in(one.source) == told.figures_in(other.source)
 
 
 def test_a_changed_english_cell_makes_its_translation_stale() -> None:
@@ -157,3 +192,13 @@ def test_code_in_a_translated_text_is_that_of_the_english_one() -> None:
     assert made == german.replace("…", "print(1)")
     assert files.solutions(made) == ["print(1)\n"]
     assert [cell.source for cell in files.with_solutions(notebook).cells] == [text, "print(1)\n"]
+
+
+@pytest.mark.parametrize("source", ["glossary.py", *(f"glossary.{language}.md" for language in files.LANGUAGES)])
+def test_the_glossary_is_in_the_order_of_the_alphabet(source: str) -> None:
+    words = re.findall(r"^(?:# )?\*\*(.+?)\*\*", (files.FOLDER / source).read_text(encoding="utf-8"), re.MULTILINE)
+    plain = [
+        re.sub(r"[^a-z0-9]+", " ", word.casefold().translate(str.maketrans("äöü", "aou"))).strip() for word in words
+    ]
+    assert len(plain) > 40
+    assert plain == sorted(plain)
