@@ -71,7 +71,10 @@ residual
 # then moves, around two thirds of the way, to where it is needed. Positions before the second name have no effect: there
 # the two runs are the same. (The map is hatched where nothing had to be computed.)
 #
-# Switch between *denoise* and *noise* at the map's edge, or with `m`:
+# Switch between *denoise* and *noise* at the map's edge, or with `m`.
+#
+# > **What do you expect?** *Noise* puts states of the corrupt run into the clean one. Which value has a cell there that was near 1
+# > before?
 
 # %%
 for way in ("denoise", "noise"):
@@ -161,7 +164,7 @@ print(f"heads with an effect beyond ±0.05: {share:.0%}")
 # A negative effect is not an error: such a head writes *against* the answer, as the "negative name movers" that Wang et al.
 # (2022) found in GPT-2. With probabilities instead of logit differences one would miss them (Zhang & Nanda 2024).
 #
-# Where do the strongest heads look from the last position?
+# > **What do you expect?** Where do the three strongest heads look from the last position: at *Mary*, at one of the two *John*, elsewhere?
 
 # %%
 chosen = ranked[:3]

@@ -172,7 +172,9 @@ print(edif.job(id).state)
 # ## 5. Let a method do it
 #
 # `edif.logit_lens`, `edif.activation_patching`, `edif.causal_trace` and the others are each one job that sends back only
-# what it measured. Compare with section 1:
+# what it measured. Compare with section 1.
+#
+# > **What do you expect?** A lens of ten layers over the whole paragraph: how many bytes come back?
 
 # %%
 lens = edif.logit_lens(model, paragraph, top=1, stride=3)

@@ -54,6 +54,7 @@ class Student(threading.Thread):
                 self.took_s = time.monotonic() - began
         except Exception as error:  # noqa: BLE001 - whatever happened to one student is a figure of this benchmark
             self.error = f"{type(error).__name__}: {str(error)[-600:]}"
+            self._start.abort()  # who still waits for the class would wait for one that never comes
 
 
 def waits(installation: Installation, users: set[str], since: float) -> tuple[dict[str, list[float]], Counter[str]]:
