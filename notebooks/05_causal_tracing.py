@@ -127,10 +127,10 @@ total = average.total_effect()
 print(f"total effect: mean {float(total.mean()):.3f} over {len(known)} facts, from {float(total.min()):.3f} to {float(total.max()):.3f}")
 for kind in ("state", "mlp", "attention"):
     table = average.average(kind).sel(token_class="last subject")
-    peak = int(table["mean"].argmax())
-    best = table.isel(layer=peak)
-    print(f"{kind:9} last subject token, strongest at layer {int(best['layer']):2}: AIE {float(best['mean']):+.3f} "
-          f"[{float(best['low']):+.3f}, {float(best['high']):+.3f}]")
+    for layer in table["layer"].values:
+        row = table.sel(layer=layer)
+        print(f"{kind:9} last subject token, layer {layer:2}: AIE {float(row['mean']):+.3f} "
+              f"[{float(row['low']):+.3f}, {float(row['high']):+.3f}]")
 
 # %% [markdown]
 # On the demo model: total effect 0.633; the MLPs give back 0.640 [0.521, 0.752] and attention nothing (0.003 [−0.006, 0.012]). That

@@ -89,7 +89,7 @@ FIGURES: dict[str, list[Figure]] = {
         Figure("float(total.mean())", 0.633, 0.03, long=True),
         Figure("by_window[1] < 0.1 < 0.5 < by_window[10]", True, long=True),
         Figure("same", 0.88, 0.06, long=True),
-        Figure("harm[0] > 0.2", True),
+        Figure("harm", [0.595, 0.602], 0.04),
     ],
     "06_logit_lens": [
         Figure("int(data['target_rank'].sel(layer=23)[0])", 778, 80),
