@@ -133,14 +133,14 @@ for kind in ("state", "mlp", "attention"):
               f"[{float(row['low']):+.3f}, {float(row['high']):+.3f}]")
 
 # %% [markdown]
-# On the demo model: total effect 0.633; the MLPs give back 0.640 [0.521, 0.752] and attention nothing (0.003 [−0.006, 0.012]). That
-# looks like the paper, and more so. **Look again before you believe it.** Most of these subjects are one token long, and the peak is at
-# layer 1, the lowest that was tried: there the state of that token *is* the subject and little else, so putting it back is
-# putting the subject back. A window of ten layers around layer 1 holds the first MLPs for the same reason. Such prompts
-# cannot tell "recalled here" from "read here"; the paper's subjects are mostly longer names.
+# On the demo model: total effect 0.633; at layer 1 the MLPs give back 0.640 [0.521, 0.752] and attention nothing (0.003 [−0.006, 0.012]). That
+# looks like the paper, and more so. **Look again before you believe it.** Most of these subjects are one token long. At layer 1, the lowest
+# that was tried, the state of that token *is* the subject and little else: putting it back is putting the subject back, and gives 0.633,
+# the whole of the total effect. A window of ten layers around layer 1 holds the first MLPs, for which the same is true; around layer 10 the MLPs
+# give back 0.233. Such prompts cannot tell "recalled here" from "read here"; the paper's subjects are mostly longer names.
 #
-# The interval is over facts (bootstrap, 2,000 draws); the layer was chosen as the largest of four, which makes its value
-# a little too large: fix the layer beforehand, or test on other facts, before you report it.
+# The interval is over facts (bootstrap, 2,000 draws). Whoever reports only the largest of four layers reports a value that is a little too
+# large: fix the layer beforehand, or test on other facts.
 #
 # ## 4. Choices that matter
 #
@@ -215,7 +215,8 @@ print(f"correlation of both maps: {same:.2f} over {len(one)} cells")
 # print([f"{x:+.3f}" for x in harm])
 # ```
 #
-# Compare the two. If noise on *capital* does as much harm as noise on the country, then "the subject carries the fact" was too quick.
+# On the demo model: +0.595 for the country and +0.602 for *capital*. Noise on either word takes the answer away, so the total effect alone
+# does not show that the subject carries the fact. What is restored, and where, has to show it.
 #
 # </details>
 #

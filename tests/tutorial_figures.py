@@ -57,8 +57,8 @@ FIGURES: dict[str, list[Figure]] = {
         Figure("accuracy[29] > max(control[29])", True),
         Figure("float(mean['mean'].sel(layer=24, strength=0.2))", 2.02, 0.1, long=True),
         Figure("float(abs(random.sel(layer=24)).max())", 3.12, 0.2, long=True),
-        Figure("0 < other_p <= 1", True),
-        Figure("held[8][0] > 0.5 > held[8][1]", True),
+        Figure("[float(other_gap), other_p]", [0.20, 0.55], 0.04),
+        Figure("[*held[8], *held[24]]", [1.05, 0.01, 0.88, 0.10], 0.04),
     ],
     "03_protective_instinct": [
         Figure("[round(float(share) * 12) for share in separated]", [7, 11, 10, 12, 11, 11, 11, 10], 1),
@@ -78,8 +78,8 @@ FIGURES: dict[str, list[Figure]] = {
         Figure("ranked[0][0]", 0.552, 0.02),
         Figure("agreement['head'][0]", 0.99, 0.02),
         Figure("agreement['residual'][0]", 0.76, 0.06),
-        Figure("at_name > 0.9 and at_last > 0.5", True),
-        Figure("shares[0] > max(shares[1:])", True),
+        Figure("[at_name, at_last]", [1.00, 0.90], 0.03),
+        Figure("[shares[0], max(shares[1:])]", [0.97, 0.00], 0.03),
     ],
     "05_causal_tracing": [
         Figure("len(known)", 8),
