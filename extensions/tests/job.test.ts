@@ -72,6 +72,47 @@ describe("a job", () => {
     expect(host.querySelector("b")).toBeNull();
   });
 
+  it("changes in place while it runs: Cancel stays what the pointer and the keyboard have", () => {
+    const ended: string[] = [];
+    const place = { cancel: (handle: string) => ended.push(handle) };
+    draw(host, job({ done: 0, total: 0, left_s: null, state: "QUEUED" }), place);
+    const [line, button] = [one(".edif-job"), one("button")];
+    button.focus();
+    draw(host, job({ log: ["one"] }), place);
+    draw(host, job({ done: 300, log: ["one", "two"] }), place);
+    expect(one(".edif-job")).toBe(line);
+    expect(document.activeElement).toBe(button);
+    expect(one('[role="progressbar"]').getAttribute("aria-valuenow")).toBe("300");
+    expect(one("pre").textContent).toBe("one\ntwo");
+    button.click();
+    draw(host, job({ done: 310 }), place);
+    expect(one("button").textContent).toBe("Cancelling …");
+    expect(ended).toEqual(["ab12"]);
+    draw(host, job({ state: "CANCELLED", description: "Stopped after 310 of 420 cells." }), place);
+    expect(host.querySelector("button")).toBeNull();
+    expect(document.activeElement).toBe(line); // not the notebook, which would take letters for commands
+  });
+
+  it("keeps what is chosen among tiles as more of them come", () => {
+    draw(host, job({ result: patching() }));
+    cell(1, 1).click();
+    expect(document.activeElement).toBe(cell(1, 1));
+    const known = one(".edif-partial");
+    draw(host, job({ done: 400, result: patching() }));
+    expect(one(".edif-partial")).not.toBe(known);
+    expect(texts(".edif-pinned")).toHaveLength(1);
+    expect(cell(1, 1).classList.contains("edif-pinned")).toBe(true);
+    expect(document.activeElement).toBe(cell(1, 1));
+  });
+
+  it("is drawn anew for another job", () => {
+    draw(host, job());
+    const line = one(".edif-job");
+    draw(host, job({ handle: "cd34", title: "logit lens" }));
+    expect(one(".edif-job")).not.toBe(line);
+    expect(one(".edif-doing").textContent).toContain("logit lens");
+  });
+
   it("leaves nothing of itself when the result says it all", () => {
     draw(host, job({ state: "COMPLETED", folded: true }));
     expect(one(".edif-job").hidden).toBe(true);
@@ -85,6 +126,8 @@ describe("a job", () => {
     },
   );
 });
+
+type Known = { values: Record<string, unknown[]> };
 
 describe("what can be run next", () => {
   function running(): { codes: string[]; place: Place } {
@@ -111,13 +154,42 @@ describe("what can be run next", () => {
     const { codes, place } = running();
     draw(host, patching({ handle: "ab12" }), place);
     cell(2, 1).dispatchEvent(new Event("pointerdown", { bubbles: true }));
+    expect(cell(2, 1).classList.contains("edif-taken")).toBe(true);
     cell(0, 2).dispatchEvent(new Event("pointerup", { bubbles: true }));
     expect(codes).toHaveLength(1);
     expect(codes[0]).toContain("(layer=2, position=2, source=(0, 1),");
+    expect(host.querySelector(".edif-taken")).toBeNull();
   });
 
-  it("is not offered without a kernel, nor where names could be code", () => {
+  it("is not run by a drag that ends where it began, or elsewhere on the page", () => {
+    const { codes, place } = running();
+    draw(host, patching({ handle: "ab12" }), place);
+    for (const end of [cell(2, 1), document.body]) {
+      cell(2, 1).dispatchEvent(new Event("pointerdown", { bubbles: true }));
+      end.dispatchEvent(new Event("pointerup", { bubbles: true }));
+      expect(host.querySelector(".edif-taken")).toBeNull();
+    }
+    cell(0, 2).dispatchEvent(new Event("pointerup", { bubbles: true }));
+    expect(codes).toEqual([]);
+  });
+
+  it("takes a head to another head", () => {
+    const { codes, place } = running();
+    draw(host, patching({ handle: "ab12" }), place);
+    one('button[data-name="head"]').click();
+    cell(2, 1).dispatchEvent(new Event("pointerdown", { bubbles: true }));
+    cell(0, 0).dispatchEvent(new Event("pointerup", { bubbles: true }));
+    expect(codes[0]).toContain('(layer=2, position=2, head=0, source=(0, 2, 1), site="head"');
+  });
+
+  it("is not offered without a kernel, for what cannot be, nor where names could be code", () => {
     draw(host, patching({ handle: "ab12" }));
+    expect(host.querySelector(".edif-act")).toBeNull();
+    const { sites, pairs } = patching() as { sites: { name: string }[]; pairs: { runs: Known[] }[] };
+    for (const { values } of pairs.flatMap(({ runs }) => runs)) values.pattern = values.residual ?? [];
+    const pattern = { ...sites.find(({ name }) => name === "residual"), name: "pattern" };
+    draw(host, patching({ handle: "ab12", sites: [pattern], pairs, mean: null }), running().place);
+    expect(one(".edif-legend").textContent).toContain("pattern");
     expect(host.querySelector(".edif-act")).toBeNull();
     const { place } = running();
     for (const bad of [{ handle: '")' }, { handle: "ab12", directions: ['"+x+"', "noise"] }]) {

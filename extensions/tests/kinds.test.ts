@@ -27,7 +27,7 @@ describe("attribution patching", () => {
   it("offers exact patching of the top cells, and no patched lens", () => {
     const place = kernel();
     draw(host, patching({ approximate, handle: "abc" }), place);
-    expect(texts(".edif-act button")).toEqual(["Patch the top 10 exactly"]);
+    expect(texts(".edif-act button")).toEqual(["Patch the top 10 exactly o"]);
     one(".edif-act button").click();
     expect(place.ran).toEqual(['edif.shown("abc").refine(pair=0)']);
   });

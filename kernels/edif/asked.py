@@ -140,6 +140,11 @@ def check_cells(cells: int, chosen: Sequence[int], most: int = MOST_CELLS) -> No
     raise ValueError(f"These are {cells} cells, and one job computes {most} at most: {advice}.")
 
 
+def parts_known(path: Paths) -> dict[str, Any]:
+    """What the provenance says of parts that the user has named: a later look into the same model finds them again."""
+    return {} if path is None else {"parts": path if isinstance(path, str) else dict(path)}
+
+
 def name_of(metric: Any) -> str:
     """What a metric of the user's is called in a result."""
     return str(getattr(metric, "__name__", "own"))

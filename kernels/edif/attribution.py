@@ -96,6 +96,7 @@ class AttributionPatching(Result):
         """
         model = model_of(self.provenance) if model is None else model
         facts = self.provenance["pairs"][pair]
+        how = {"path": self.provenance.get("parts"), **how}
         top = self.top(count, pair)
         found: list[dict[str, Any]] = []
         for site in dict.fromkeys(cell[0] for cell in top):
@@ -189,7 +190,7 @@ def attribution_patching(
         model,
         work,
         len(runs),
-        lambda found: _result(model, pairs, runs, chosen, places, found),
+        lambda found: _result(model, pairs, runs, chosen, places, found, asked.parts_known(path)),
         remote=remote,
         progress=progress,
         what="attribution patching",
@@ -197,7 +198,13 @@ def attribution_patching(
 
 
 def _result(
-    model: Any, pairs: list[Prompts], runs: list[Pair], chosen: list[str], places: list[int], found: dict[str, Any]
+    model: Any,
+    pairs: list[Prompts],
+    runs: list[Pair],
+    chosen: list[str],
+    places: list[int],
+    found: dict[str, Any],
+    how: dict[str, Any],
 ) -> AttributionPatching:
     length = max(len(run.ids) for run in runs)
     parts = head_counts(model, chosen)
@@ -223,4 +230,4 @@ def _result(
         },
     )
     facts = [pair.facts(model.tokenizer) for pair in pairs]
-    return AttributionPatching(data, provenance(model, found, pairs=facts, approximate=True))
+    return AttributionPatching(data, provenance(model, found, pairs=facts, approximate=True, **how))

@@ -118,7 +118,7 @@ class ActivationPatching(Result):
         return outputs.table(caption, layers, columns, cells, foot + (", strongest head" if extra else ""))
 
     def patched_lens(
-        self, layer: int, position: int, *, source: tuple[int, int] | None = None, site: str | None = None,
+        self, layer: int, position: int, *, source: Sequence[int] | None = None, site: str | None = None,
         head: int | None = None, direction: str | None = None, pair: int = 0, top: int = 10, model: Any = None,
         remote: bool | str | None = None, progress: bool = True,
     ) -> LogitLens:  # fmt: skip
@@ -126,19 +126,20 @@ class ActivationPatching(Result):
 
         Args:
             position: of the run that is changed, as in the map.
-            source: layer and position (in the same run) whose counterpart is put there, instead of the same place's.
+            source: layer and position (in the same run) whose counterpart is put there, instead of the same place's;
+                of another head where a third number names one.
             site, head, direction, pair: which map; the first by default.
             model: by default the one that has made this result in this kernel.
 
         Raises:
-            ValueError: a position without a counterpart, or a head that is missing.
+            ValueError: a position without a counterpart, a layer or head that is not there, or a head that is missing.
             NotShown: the model has not been used in this kernel.
         """
         way, known = direction or str(self.data["direction"].values[0]), self.provenance
         used = shown_results.model_of(known) if model is None else model
         return patched_lens(
             used, known["pairs"][pair], way, (layer, position), source, site or self.sites[0], head, top,
-            remote=remote, progress=progress,
+            known.get("parts"), remote=remote, progress=progress,
         )  # fmt: skip
 
     def _forms(self) -> Iterator[dict[str, Any]]:
@@ -219,7 +220,7 @@ def activation_patching(
         model,
         work,
         sum(map(len, plan.cells)),
-        lambda found: ActivationPatching(*plan.arrays(model, found, metric)),
+        lambda found: ActivationPatching(*plan.arrays(model, found, metric, **asked.parts_known(path))),
         functools.partial(plan.known, metrics=len(METRICS) + (metric is not None)),
         remote=remote,
         progress=progress,

@@ -88,7 +88,7 @@ def path_patching(
         limits={"layers": path, "batch_tokens": batch_tokens, "batch_bytes": batch_bytes},
     )
     said: dict[str, Any] = {"path": f"to {targets.words()}" + (f", through {through}" if through != "nothing" else "")}
-    said |= {"receivers": targets.as_json(), "through": through}
+    said |= {"receivers": targets.as_json(), "through": through, **asked.parts_known(path)}
     return beside.result(
         model,
         work,

@@ -18,6 +18,10 @@ METHODS = {
     ),
     "pattern": "edif.activation_patching(model, CLEAN, CORRUPT, ANSWER, sites='pattern', **how)",
     "own_metric": "edif.activation_patching(model, CLEAN, CORRUPT, ANSWER, metric=largest, **how)",
+    "patched_lens": (
+        "edif.activation_patching(model, CLEAN, CORRUPT, ANSWER, sites='head', layers=[1], positions=[-1], **how)"
+        ".patched_lens(2, 10, source=(1, 10, 3), head=0, model=model, **how)"
+    ),
     "attribution_patching": "edif.attribution_patching(model, CLEAN, CORRUPT, ANSWER, sites=['head', 'mlp'], **how)",
     "causal_trace": "edif.causal_trace(model, CLEAN, 'Mary', kinds=['state', 'mlp', 'state_no_mlp'], samples=3, **how)",
     "path_patching": "edif.path_patching(model, CLEAN, CORRUPT, ANSWER, edif.Cell(3, -1, 'q', 1), **how)",
@@ -141,7 +145,7 @@ def test_it_gives_bit_for_bit_what_it_gives_here(told: dict[str, Any], method: s
 
 @pytest.mark.parametrize("method", METHODS)
 def test_it_is_one_job_and_says_how_far_it_is(told: dict[str, Any], method: str) -> None:
-    assert told["jobs"][method] == (2 if method == "compare_models" else 1)
+    assert told["jobs"][method] == (2 if method in ("compare_models", "patched_lens") else 1)
     assert "100%" in told["shown"][method]
     assert "edif.sweep" not in told["shown"][method]
 

@@ -1,4 +1,4 @@
-// Draws any result into a node of the page.  Called by the hosts (JupyterLab now; widgets and saved pages later).
+// Draws any result into a node of the page.  Called by the hosts: JupyterLab, and pages of their own.
 import { drawAttention } from "./attention-view.ts";
 import { drawComparison } from "./comparison-view.ts";
 import { drawJob } from "./job-view.ts";
@@ -16,15 +16,20 @@ import { drawTrace } from "./trace-view.ts";
 
 const STYLE_ID = "edif-style";
 
-/** Replaces what `host` shows by the drawing of `data`.  Never throws: what cannot be drawn says so in place. */
+/**
+ * Replaces what `host` shows by the drawing of `data`; a job that goes on changes in place.  Never throws: what cannot be
+ * drawn says so in place.
+ */
 export function draw(host: HTMLElement, data: unknown, place: Place = {}): void {
   installStyle();
-  host.replaceChildren(drawingOf(data, place));
+  const before = host.firstElementChild;
+  const node = drawingOf(data, place, before);
+  if (node !== before) host.replaceChildren(node);
 }
 
-function drawingOf(data: unknown, place: Place): HTMLElement {
+function drawingOf(data: unknown, place: Place, before: Element | null = null): HTMLElement {
   try {
-    return view(readResult(data), place);
+    return view(readResult(data), place, before);
   } catch (error) {
     // The one blind catch: a result that breaks a view must not break the notebook around it.
     const sentence =
@@ -34,10 +39,10 @@ function drawingOf(data: unknown, place: Place): HTMLElement {
 }
 
 /** One view a kind; a new kind of result gets its line here. */
-function view(result: Result, place: Place): HTMLElement {
+function view(result: Result, place: Place, before: Element | null): HTMLElement {
   switch (result.kind) {
     case "job":
-      return drawJob(result, place, (known) => drawingOf(known, {}));
+      return drawJob(result, place, drawingOf, before);
     case "next_tokens":
       return drawNextTokens(result);
     case "logit_lens":

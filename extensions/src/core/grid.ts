@@ -38,6 +38,8 @@ export interface GridSpec {
 const AT_ONCE = 36;
 /** Long enough for these to be seen first. */
 const AFTER_PAINT_MS = 60;
+/** How a drag ends, wherever on the page; it is taken away where a finger scrolls instead. */
+const ENDS = ["pointerup", "pointercancel"];
 
 export class Grid {
   readonly node: HTMLTableElement;
@@ -173,16 +175,27 @@ export class Grid {
   #listenToDrags(): void {
     const { drag } = this.#spec;
     if (drag === undefined) return;
-    let from: [number, number] | undefined;
     this.node.classList.add("edif-draggable");
-    this.node.addEventListener("pointerdown", ({ target }) => {
-      from = this.#spotOf(target);
+    this.node.addEventListener("pointerdown", ({ target, button }) => {
+      const from = this.#spotOf(target);
+      if (from === undefined || button > 0) return;
+      this.#carry(target as Element, (to) => {
+        if (from.join() !== to.join()) drag(from, to);
+      });
     });
-    this.node.addEventListener("pointerup", ({ target }) => {
-      const to = this.#spotOf(target);
-      if (from !== undefined && to !== undefined && from.join() !== to.join()) drag(from, to);
-      from = undefined;
-    });
+  }
+
+  /** Marks a cell as taken until it is let go of; `put` hears on which cell, if on one. */
+  #carry(cell: Element, put: (to: [number, number]) => void): void {
+    cell.classList.add("edif-taken");
+    const end = ({ type, target }: Event): void => {
+      for (const name of ENDS) document.removeEventListener(name, end);
+      cell.classList.remove("edif-taken");
+      const inside = type === "pointerup" && this.node.contains(target as Node);
+      const to = inside ? this.#spotOf(target) : undefined;
+      if (to !== undefined) put(to);
+    };
+    for (const name of ENDS) document.addEventListener(name, end);
   }
 
   /** Layer and column of a cell. */

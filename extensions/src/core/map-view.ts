@@ -286,12 +286,20 @@ class MapView extends LayersView {
     const some = this.#sheet.next?.(this.#looked) ?? [];
     const across = pinned === undefined ? [] : (this.#sheet.next?.(this.#looked, pinned) ?? []);
     if (run === undefined || some.length + across.length === 0) return [];
-    const buttons = [...some, ...across].map(({ words, code }) => {
-      const button = element("button", {
-        class: "edif-button",
-        text: words,
-        attributes: { type: "button", title: code },
-      });
+    // The first of each has a key of its own: o from a cell, p from the pinned one to it.
+    const keys = new Map([
+      [some[0], "o"],
+      [across[0], "p"],
+    ]);
+    const buttons = [...some, ...across].map((deed) => {
+      const { words, code } = deed;
+      const key = keys.get(deed);
+      const button = element(
+        "button",
+        { class: "edif-button", attributes: { type: "button", title: code, ...shortcut(key) } },
+        document.createTextNode(words),
+        ...(key === undefined ? [] : [document.createTextNode(" "), keyCap(key)]),
+      );
       button.addEventListener("click", () => run(code));
       return button;
     });
@@ -327,4 +335,13 @@ class MapView extends LayersView {
       text,
     };
   }
+}
+
+function shortcut(key: string | undefined): Record<string, string> {
+  return key === undefined ? {} : { "aria-keyshortcuts": key };
+}
+
+/** A key, for the eye: what reads aloud has it from the shortcut. */
+function keyCap(key: string): HTMLElement {
+  return element("kbd", { text: key, attributes: { "aria-hidden": "true" } });
 }

@@ -145,20 +145,35 @@ function nextOf(
     const code = `edif.shown("${handle}").refine(pair=${pair})`;
     return { next: (_, from) => (from === undefined ? [{ words: "Patch the top 10 exactly", code }] : []) };
   }
-  if (together || ![site.name, way].every((word) => /^[a-z_]+$/.test(word))) return {};
-  const next = ([layer, column]: [number, number], from?: [number, number]): Next[] => {
-    const head = site.part === undefined ? "" : `, head=${column}`;
-    const source = from === undefined ? "" : `, source=(${layers[from[0]]}, ${position(from[1])})`;
-    const where = `layer=${layers[layer]}, position=${position(column)}${head}${source}`;
-    const how = `site="${site.name}", direction="${way}"${pair > 0 ? `, pair=${pair}` : ""}`;
-    return [
-      {
-        words: from === undefined ? "Open its patched lens" : "Patch the pinned cell into this one",
-        code: `edif.shown("${handle}").patched_lens(${where}, ${how})`,
-      },
-    ];
-  };
+  // A pattern is no activation that could be put anywhere.
+  const [named, sited] = [[site.name, way].every((word) => /^[a-z_]+$/.test(word)), site.name !== "pattern"];
+  if (together || !named || !sited) return {};
+  const how = `site="${site.name}", direction="${way}"${pair > 0 ? `, pair=${pair}` : ""}`;
+  /** Layer, position and, where there are several, head. */
+  const spotOf = ([layer, column]: [number, number]): (number | undefined)[] => [
+    layers[layer],
+    position(column),
+    ...(site.part === undefined ? [] : [column]),
+  ];
+  const next = (cell: [number, number], from?: [number, number]): Next[] => [
+    {
+      words: from === undefined ? "Open its patched lens" : "Patch the pinned cell into this one",
+      code: patchOf(handle, spotOf(cell), from === undefined ? [] : spotOf(from), how),
+    },
+  ];
   return { next };
+}
+
+/** The line of code that patches a cell, with its own counterpart or with that of another one. */
+function patchOf(
+  handle: string,
+  [layer, position, head]: (number | undefined)[],
+  from: (number | undefined)[],
+  how: string,
+): string {
+  const one = head === undefined ? "" : `, head=${head}`;
+  const source = from.length === 0 ? "" : `, source=(${from.join(", ")})`;
+  return `edif.shown("${handle}").patched_lens(layer=${layer}, position=${position}${one}${source}, ${how})`;
 }
 
 function meanSheet(result: Patching, chosen: Chosen, place: Place): Sheet {

@@ -76,10 +76,13 @@ ${scaleRules("dark", "body:not([data-jp-theme-light]) .edif-card")}
 .edif-card .edif-log pre { max-height: 160px; }
 .edif-job .edif-partial { padding: 0; border: 0; }
 @media (prefers-reduced-motion: no-preference) {
-  .edif-job .edif-partial td[data-column] { transition: background-color 120ms; }
+  .edif-job .edif-new { animation: edif-tile 120ms; }
 }
+@keyframes edif-tile { from { opacity: 0; } }
 .edif-card .edif-act { display: flex; flex-wrap: wrap; gap: 6px; margin-top: 12px; }
-.edif-card .edif-draggable td[data-column] { cursor: grab; user-select: none; touch-action: none; }
+.edif-card .edif-draggable td[data-column] { cursor: grab; user-select: none; }
+.edif-card .edif-draggable:has(.edif-taken) td[data-column] { cursor: grabbing; }
+.edif-card .edif-draggable:has(.edif-taken) td[data-column]:hover { outline-color: var(--edif-orange); }
 .edif-card .edif-button { padding: 2px 8px; border: 1px solid var(--edif-line); border-radius: 4px; font-size: 12px; color: var(--edif-muted); cursor: pointer; }
 .edif-card .edif-button:hover { color: var(--edif-text); background: var(--edif-quiet); }
 .edif-card .edif-export { position: relative; }
@@ -152,7 +155,7 @@ ${scaleRules("dark", "body:not([data-jp-theme-light]) .edif-card")}
 .edif-card .edif-grid td[data-column] { padding: 0 6px; border-radius: 2px; cursor: default; unicode-bidi: plaintext; }
 .edif-card .edif-grid td[data-step=""] { color: var(--edif-text); background: repeating-linear-gradient(135deg, var(--edif-line) 0 1px, transparent 1px 5px); }
 .edif-card .edif-grid .edif-final { font-weight: 700; }
-.edif-card .edif-grid .edif-pinned { box-shadow: inset 0 0 0 2px var(--edif-orange); }
+.edif-card .edif-grid :is(.edif-pinned, .edif-taken) { box-shadow: inset 0 0 0 2px var(--edif-orange); }
 .edif-card .edif-grid th[data-head] { cursor: pointer; }
 .edif-card .edif-grid th.edif-pinned { color: var(--edif-orange); font-weight: 700; }
 .edif-card .edif-grid td[data-column]:is(:hover, :focus-visible) { outline: 2px solid var(--edif-accent); outline-offset: 0; }

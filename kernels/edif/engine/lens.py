@@ -20,15 +20,21 @@ class Change:
 
     Args:
         ids: tokens of the run that it comes from.
-        site: what it is; of one ``head`` where one is named.
+        site: what it is; of one ``head`` where one is named, taken from ``source_head``.
         source: layer and position there.
         target: layer and position where it is put.
     """
 
     def __init__(
-        self, ids: Sequence[int], site: str, source: tuple[int, int], target: tuple[int, int], head: int | None
+        self,
+        ids: Sequence[int],
+        site: str,
+        source: tuple[int, int],
+        target: tuple[int, int],
+        head: int | None,
+        source_head: int | None,
     ) -> None:
-        self._ids, self._source = list(ids), source
+        self._ids, self._source, self._source_head = list(ids), source, source_head
         self.site, self.head = site, head
         self.layer, self.position = target
 
@@ -37,7 +43,7 @@ class Change:
         layer, position = self._source
         with model.trace(torch.tensor([self._ids]), use_cache=False):
             state = decoder.read(self.site, layer)[:, position].clone()
-        return state if self.head is None else state[:, self.head]
+        return state if self._source_head is None else state[:, self._source_head]
 
 
 def read(
