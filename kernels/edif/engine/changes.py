@@ -6,13 +6,13 @@ change in its ``site``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 
 from edif.engine.decoder import Decoder
-from edif.engine.sweeps import Batch, Cell
+from edif.engine.sweeps import Batch, Cell, Plan, Tell, run
 
 #: What is done to an activation h with a vector v, and for ``swap`` the activation g of another run.
 KINDS = (
@@ -47,6 +47,11 @@ class Change:
         self.kind, self.layer, self.vector, self.everywhere = kind, layer, vector, everywhere
         self.source, self.strength = source, strength
 
+    @property
+    def is_none(self) -> bool:
+        """Whether it leaves everything as it is: strength 0, or a direction of nothing."""
+        return self.kind == "add" and not bool(self.vector.any())
+
     def of(self, state: torch.Tensor) -> torch.Tensor:
         """The activations (rows, positions, width) as they are after it."""
         vector = self.vector.to(state)
@@ -78,6 +83,29 @@ class Changes:
             Cell(0 if change.everywhere else change.layer, start, str(number))
             for number, change in enumerate(self._changes)
         ]
+
+    def run(
+        self,
+        model: Any,
+        tell: Tell,
+        ids: Sequence[int],
+        measure: Callable[[Any, Batch], Any],
+        prepare: Callable[[Any], Any] | None,
+        limits: dict[str, Any],
+    ) -> dict[str, Any]:
+        """A sweep over all changes of one prompt, in their order; arguments and result as in :mod:`edif.engine.sweeps`.
+
+        A change that is none is the unchanged run itself: computed again in a batch it would differ in its last digits.
+        """
+        cells, tokens = self.cells(), torch.tensor([list(ids)])
+        made = [number for number, change in enumerate(self._changes) if not change.is_none]
+        plan = Plan([cells[n] for n in made], self.edit, measure, prepare, None, logits_to_keep=1, **limits)
+        swept = run(model, lambda places, values: tell([made[place] for place in places], values), tokens, plan)
+        values = swept["base"].expand(len(cells), *swept["base"].shape).clone()
+        values[made] = swept["values"]
+        if none := sorted(set(range(len(cells))) - set(made)):
+            tell(none, values[none])
+        return {**swept, "values": values}
 
     def edit(self, model: Any, batch: Batch) -> None:
         """For a sweep: make the change of each cell in its rows."""

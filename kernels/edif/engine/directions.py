@@ -16,7 +16,7 @@ from edif.engine.decoder import Decoder
 from edif.engine.metrics import Metrics
 from edif.engine.patches import shifted
 from edif.engine.states import norms, read, unit
-from edif.engine.sweeps import Batch, Plan, Tell, facts, run
+from edif.engine.sweeps import Batch, Tell, facts
 from edif.engine.writing import write
 
 #: How an activation is kept from pointing along the direction: in its own layer alone, or in all layers.
@@ -119,9 +119,8 @@ def steer(
         positions = None if asked.positions is None else [place % len(ids) for place in asked.positions]
         changes = Changes(decoder, asked.site, made, positions)
         work = _Steered(Metrics(answer, metric), ids, asked.top)
-        plan = Plan(changes.cells(), changes.edit, work.measure, work.prepare, None, logits_to_keep=1, **limits)
         told = shifted(tell, done, number, work.known)
-        swept = run(model, told, torch.tensor([list(ids)]), plan)
+        swept = changes.run(model, told, ids, work.measure, work.prepare, limits)
         found["values"].append(swept["values"][:, 0])
         found["changed"].append(swept["base"][0])
         found["batches"] += swept["batches"]

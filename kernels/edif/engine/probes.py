@@ -6,6 +6,7 @@ directions and the logits of the answers.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +17,7 @@ from edif.engine.changes import Change, Changes
 from edif.engine.decoder import Decoder
 from edif.engine.linear import fit
 from edif.engine.states import norms, read, unit
-from edif.engine.sweeps import Batch, Plan, Tell, facts, run
+from edif.engine.sweeps import Batch, Tell, facts
 
 
 class Probing:
@@ -155,17 +156,10 @@ class _Effects:
             parts = []
             for p, position in enumerate(asked.positions):
                 changes = Changes(self._decoder, asked.site, self._changes(case, p), [position % len(ids)])
-                cells = changes.cells()
-                plan = Plan(cells, changes.edit, measure, None, None, logits_to_keep=1, **self._limits)
-                before = done
-                swept = run(
-                    self._model,
-                    lambda places, _, before=before: tell([before + n for n in places]),
-                    torch.tensor([list(ids)]),
-                    plan,
-                )
+                told = functools.partial(_told, tell, done)
+                swept = changes.run(self._model, told, ids, measure, None, self._limits)
                 parts.append(swept["values"][:, 0].unflatten(0, (len(asked.layers), len(asked.towards), asked.each())))
-                done += len(cells)
+                done += len(swept["values"])
             values.append(torch.stack(parts, 1))
             unchanged.append(swept["base"][0])
         return {"values": torch.stack(values), "unchanged": torch.stack(unchanged), "norms": self._norms}
@@ -181,3 +175,8 @@ class _Effects:
                 made += [Change("add", layer, s * float(self._norms[n]) * vector) for s in asked.strengths]
                 made += [Change("swap", layer, vector, source=source), Change("put", layer, vector, source=source)]
         return made
+
+
+def _told(tell: Any, before: int, places: Sequence[int], _: torch.Tensor) -> None:
+    """Tell how far it is, without values."""
+    tell([before + place for place in places])
