@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 import xarray as xr
 
 from edif import asked, beside, outputs
@@ -73,7 +74,8 @@ class Attention(Result):
             effect = 1 - self.weights(prompt).isel(key=0).mean("query")
         layers, heads = self.data["layer"].values.tolist(), self.data["head"].values.tolist()
         cells = [(layer, head, float(effect.sel(layer=layer, head=head))) for layer in layers for head in heads]
-        return sorted(cells, key=lambda cell: -abs(cell[-1]))
+        # of an interrupted job some are not known: they come last
+        return sorted(cells, key=lambda cell: (np.isnan(cell[-1]), -abs(cell[-1])))
 
     def table(self) -> str:
         """For each of the first-ranked heads, where it looks most from every position of the first prompt."""
@@ -207,11 +209,33 @@ def attention(
         model,
         work,
         cells,
-        lambda found: _result(model, ids, chosen, some, found, how),
+        lambda found: _result(model, ids[: len(found["prompts"])], chosen, some, found, how),
+        functools.partial(_known, prompts=ids, layers=len(chosen), heads=len(some), effects=bool(answers)),
         remote=remote,
         progress=progress,
         what="attention",
     )
+
+
+def _known(
+    told: beside.Telling, prompts: list[list[int]], layers: int, heads: int, effects: bool
+) -> dict[str, Any] | None:
+    """What comes back of a job, as far as it was told of by now: the prompts whose patterns are known, and effects."""
+    found: list[dict[str, torch.Tensor]] = []
+    for row, ids in enumerate(prompts):
+        base = told.bases.get(row, {})
+        if "weights" not in base:
+            break
+        pattern = torch.zeros(layers, heads, len(ids), len(ids))
+        rows, columns = np.tril_indices(len(ids))
+        pattern[..., rows, columns] = base["weights"].float() / 255
+        found.append({"pattern": pattern})
+        if effects:
+            first = layers + row * layers * (1 + heads)
+            without = torch.from_numpy(told.values(first, layers * heads, (1,))).float()
+            known = base.get("unchanged", torch.full((1,), torch.nan))
+            found[-1]["effect"] = (known - without).reshape(layers, heads)
+    return {"prompts": found} if found else None
 
 
 def _result(
@@ -235,7 +259,8 @@ def _result(
         "head": heads,
         **token_axes(tokenizer, padded_tokens(ids), ("prompt", "position")),
     }
-    known = provenance(model, found, **prompts_known(tokenizer, ids), **how)
+    steps = {} if "facts" in found else {"notes": ["weights in steps of 1/255, as they are drawn while a job runs"]}
+    known = provenance(model, found, **prompts_known(tokenizer, ids), **how, **steps)
     return Attention(xr.Dataset(arrays, coordinates), known)
 
 

@@ -15,7 +15,7 @@ from nnsight.schema.response import ResponseModel, Status
 
 import edif
 from edif import beside
-from edif.engine import sweeps
+from edif.engine import paths, sweeps
 
 CLEAN = "When Mary and John went to the store, John gave a drink to"
 CORRUPT = "When Mary and John went to the store, Mary gave a drink to"
@@ -46,13 +46,14 @@ METHODS: dict[str, tuple[Callable[[Any], Any], int, str]] = {
         3,
         "steered",
     ),
+    "attention": (lambda m: edif.attention(m, [CLEAN, SHORT], answer=ANSWER, progress=False), 3, "effect"),
     "lens": (lambda m: edif.logit_lens(m, [CLEAN, SHORT], progress=False), 5, "entropy"),
 }
 
 
 NOTHING_KEPT: dict[str, Callable[[Any], Any]] = {
     "attribution": lambda m: edif.attribution_patching(m, CLEAN, CORRUPT, ANSWER, progress=False),
-    "attention": lambda m: edif.attention(m, CLEAN, progress=False),
+    "attention": lambda m: edif.attention(m, CLEAN, top=2, progress=False),
     "comparison": lambda m: edif.compare_models(m, m, CLEAN, progress=False),
     "probe": lambda m: edif.probe(
         m, [CLEAN, CORRUPT, SHORT, CORRUPT], [0, 1, 0, 1], folds=2, shuffles=1, progress=False
@@ -99,12 +100,38 @@ def test_what_is_known_is_kept_and_marked(
     np.testing.assert_array_equal(here.values[known], there.values[known])
     if method != "lens":  # of which there are whole prompts
         assert (np.isnan(here.values) & ~np.isnan(there.values)).any()
+    if method == "attention":
+        steps = partial.weights() - whole.weights()
+        assert float(abs(steps).max()) <= 0.5 / 255 + 1e-6
+        assert "steps of 1/255" in partial.as_json()["foot"]
+        assert "steps of 1/255" not in whole.as_json()["foot"]
     bundle = partial._repr_mimebundle_()
     assert "NOT COMPLETE: stopped after" in bundle["text/plain"]
     assert "NOT COMPLETE: stopped after" in bundle["text/html"]
     again = edif.load(partial.save(tmp_path / "partial.edif"))
     assert not again.complete
     assert again.data.identical(partial.data)
+
+
+def test_of_many_senders_effects_come_before_all_of_them_were_read(
+    model: TransformersModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, _, name = METHODS["paths"]
+    whole = run(model)
+    monkeypatch.setattr(paths, "_PORTION", 4)
+    portions = run(model)
+    for array in whole.data.data_vars:
+        np.testing.assert_allclose(portions.data[array], whole.data[array], rtol=1e-5, atol=1e-6)
+    _interrupted(monkeypatch, 5)  # of the first portion both sweeps, and something of the second
+    with pytest.raises(edif.MethodStopped) as stopped:
+        run(model)
+    partial = stopped.value.partial
+    here, there = partial.data[name].values, portions.data[name].values
+    known = ~np.isnan(here)
+    np.testing.assert_array_equal(here[known], there[known])
+    assert 0 < known.sum() < (~np.isnan(there)).sum()
+    done = partial.provenance["stopped"]
+    assert done["done"] < done["of"] / 2  # with one portion no effect would be known yet
 
 
 @pytest.mark.parametrize("method", NOTHING_KEPT)

@@ -12,7 +12,11 @@ from typing import Any
 import torch
 
 from edif.engine.decoder import Decoder
+from edif.engine.patches import shifted
 from edif.engine.sweeps import Batch, Cell, Plan, Tell, facts, run
+
+#: Patterns of a prompt with more weights than this are not told of while the job runs.
+_TOLD_WEIGHTS = 180_000
 
 
 def attention(
@@ -45,10 +49,13 @@ def attention(
     found, done = [], 0
     for row, ids in enumerate(prompts):
         parts = _read(model, decoder, ids, layers, heads, top, norms)
-        tell(list(range(done, done + len(layers))), torch.zeros(len(layers), 0))
+        told = list(range(done, done + len(layers)))
+        tell(told, torch.zeros(len(layers), 0), base={row: _told(parts)})
         done += len(layers)
         if answers:
-            parts["effect"] = _effects(model, tell, decoder, ids, layers, heads, answers[row], limits, done)
+            known: dict[str, torch.Tensor] = {}
+            here = shifted(tell, done, row, known.copy)
+            parts["effect"] = _effects(model, here, known, decoder, ids, layers, heads, answers[row], limits)
             done += len(layers) * len(heads)
         found.append(parts)
     return {"prompts": found, "facts": facts(model), "seconds": time.perf_counter() - began}
@@ -82,6 +89,20 @@ def _read(
     return found
 
 
+def _told(parts: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What is drawn of a prompt while the job runs: weights in steps of 1/255, their lower triangle alone.
+
+    Returns:
+        ``weights`` (layers, heads, queries · (queries + 1) / 2), as bytes; nothing where they are too many.
+    """
+    pattern = parts.get("pattern")
+    if pattern is None:
+        return {}
+    rows, columns = torch.tril_indices(*pattern.shape[-2:]).unbind()
+    below = pattern[..., rows, columns]
+    return {"weights": (below * 255).round().to(torch.uint8)} if below.numel() <= _TOLD_WEIGHTS else {}
+
+
 def _written(decoder: Decoder, layer: int, values: torch.Tensor, heads: Sequence[int]) -> torch.Tensor:
     """Norm of what a layer's heads write of each position's value (positions, groups, head width): (heads, keys)."""
     project, own = decoder.projection(layer)._module, decoder.of_heads(values)
@@ -98,15 +119,18 @@ def _written(decoder: Decoder, layer: int, values: torch.Tensor, heads: Sequence
 def _effects(
     model: Any,
     tell: Tell,
+    known: dict[str, torch.Tensor],
     decoder: Decoder,
     ids: Sequence[int],
     layers: Sequence[int],
     heads: Sequence[int],
     answer: tuple[int, int],
     limits: dict[str, Any],
-    before: int,
 ) -> torch.Tensor:
-    """By how much the logit difference falls without each head: (layers, heads)."""
+    """By how much the logit difference falls without each head: (layers, heads).
+
+    ``known`` gets the difference that the ones without a head are compared with, as soon as it is there.
+    """
     right, wrong = answer
 
     def silence(model: Any, batch: Batch) -> None:
@@ -116,11 +140,13 @@ def _effects(
     def measure(model: Any, batch: Batch) -> torch.Tensor:
         logits = model.output.logits[:, -1].float()
         difference: torch.Tensor = logits[:, right] - logits[:, wrong]
+        if batch.layer < 0:
+            known["unchanged"] = difference.detach().cpu()
         return difference
 
     cells = [Cell(layer, 0, "head", head) for layer in layers for head in heads]
     plan = Plan(cells, silence, measure, None, None, logits_to_keep=1, **limits)
-    swept = run(model, lambda places, values: tell([p + before for p in places], values[:, :0]), _row(ids), plan)
+    swept = run(model, tell, _row(ids), plan)
     effect: torch.Tensor = swept["base"][0] - swept["values"][:, 0].unflatten(0, (len(layers), len(heads)))
     return effect
 

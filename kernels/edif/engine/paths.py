@@ -20,6 +20,8 @@ from edif.engine.sweeps import Batch, Cell, Plan, Tell, facts, run
 SENDERS = ("head", "attention", "mlp")
 #: What is held between sender and receiver: everything that writes, or attention alone, so that MLPs pass it on.
 THROUGH = {"nothing": ("attention", "mlp"), "mlp": ("attention",)}
+#: Senders of one pair are taken in so many portions at most, each of so many at least.
+_PORTIONS, _PORTION = 4, 256
 
 
 def path_patching(
@@ -48,24 +50,60 @@ def path_patching(
     found: dict[str, Any] = {**{name: [] for name in names}, "batches": 0, "seconds": 0.0}
     told = 0
     for number, (pair, senders, targets) in enumerate(zip(pairs, cells, receivers, strict=True)):
-        ids, count = torch.tensor([pair.ids]), len(senders)
-        first = _Sending(decoder, pair, senders, targets, through)
-        plan = Plan(senders, first.edit, first.measure, first.prepare, None, logits_to_keep=1, **limits)
-        sent = run(model, _silent(tell, told), ids, plan)
-        second = _Receiving(decoder, pair, targets, sent["values"][:, 0])
-        layer, position = (min(getattr(cell, name) for cell in targets) for name in ("layer", "position"))
-        places = [Cell(layer, position, str(sender)) for sender in range(count)]
-        plan = Plan(places, second.edit, second.measure, second.prepare, None, logits_to_keep=1, **limits)
-        swept = run(model, shifted(tell, told + count, number, second.known), ids, plan)
-        told += 2 * count
-        found["values"].append(swept["values"][:, 0])
-        found["received"].append(sent["values"][:, 0])
-        found["unchanged"].append(sent["base"][0])
-        found["changed"].append(swept["base"][0])
-        found["source"].append(second.source)
-        found["batches"] += sent["batches"] + swept["batches"]
-        found["seconds"] += sent["seconds"] + swept["seconds"]
+        parts = []
+        for some in portions(len(senders)):
+            places = (told + some.start, told + len(senders) + some.start)
+            taken = list(senders)[some]
+            parts.append(_swept(model, tell, decoder, pair, taken, targets, through, places, number, limits))
+        told += 2 * len(senders)
+        for name in ("values", "received"):
+            found[name].append(torch.cat([part[name] for part in parts]))
+        for name in ("unchanged", "changed", "source"):
+            found[name].append(parts[-1][name])
+        for name in ("batches", "seconds"):
+            found[name] += sum(part[name] for part in parts)
     return {**found, "facts": facts(model)}
+
+
+def portions(count: int) -> list[slice]:
+    """So many senders in a few portions: an effect is known only after both sweeps, and a reader waits for the first.
+
+    Each portion costs both base runs again, so there are few, and of few senders one.
+    """
+    size = max(_PORTION, -(-count // _PORTIONS))
+    return [slice(first, first + size) for first in range(0, count, size)] or [slice(0, 0)]
+
+
+def _swept(
+    model: Any,
+    tell: Tell,
+    decoder: Decoder,
+    pair: Pair,
+    senders: Sequence[Cell],
+    targets: Sequence[Cell],
+    through: str,
+    told: tuple[int, int],
+    number: int,
+    limits: dict[str, Any],
+) -> dict[str, Any]:
+    """Both sweeps of some senders of one pair; ``told`` are the places of their first cells among all."""
+    ids = torch.tensor([pair.ids])
+    first = _Sending(decoder, pair, senders, targets, through)
+    plan = Plan(senders, first.edit, first.measure, first.prepare, None, logits_to_keep=1, **limits)
+    sent = run(model, _silent(tell, told[0]), ids, plan)
+    second = _Receiving(decoder, pair, targets, sent["values"][:, 0])
+    layer, position = (min(getattr(cell, name) for cell in targets) for name in ("layer", "position"))
+    places = [Cell(layer, position, str(sender)) for sender in range(len(senders))]
+    plan = Plan(places, second.edit, second.measure, second.prepare, None, logits_to_keep=1, **limits)
+    swept = run(model, shifted(tell, told[1], number, second.known), ids, plan)
+    return {
+        "values": swept["values"][:, 0],
+        "received": sent["values"][:, 0],
+        "unchanged": sent["base"][0],
+        "changed": swept["base"][0],
+        "source": second.source,
+        **{name: sent[name] + swept[name] for name in ("batches", "seconds")},
+    }
 
 
 class _Sending:
