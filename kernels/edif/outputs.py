@@ -14,15 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from edif import picture, picture_svg
+from edif import picture, picture_svg, picture_together
 from edif.errors import EdifError
 from edif.prediction import visible
 
 VERSION = 1
 #: What one output may take in a notebook, as JSON.
 BUDGET_BYTES = 1_000_000
-#: What the picture beside it may take.
+#: What the picture beside it may take, and pixels to a unit of it: fewer where it would take more.
 PICTURE_BYTES = 500_000
+PICTURE_SCALES = (1.5, 1.0)
 #: More cells than this in one map would freeze a page.
 CELLS = 40_000
 #: More cells than this are left out of the plain table, layer by layer.
@@ -180,10 +181,13 @@ def still(drawn: dict[str, Any]) -> dict[str, str]:
     None where there is none of this kind, or it is too large, or this machine has no font: table and text are there.
     """
     try:
-        made = picture_svg.png(picture_svg.svg(picture.of(drawn)), 1.5)
+        together = drawn["kind"] == "together"
+        document = picture_together.svg(drawn) if together else picture_svg.svg(picture.of(drawn))
+        made = (picture_svg.png(document, scale) for scale in PICTURE_SCALES)
+        small = next((one for one in made if len(one) <= PICTURE_BYTES), None)
     except (NotImplementedError, picture_svg.PictureImpossible):
         return {}
-    return {"image/png": base64.b64encode(made).decode()} if len(made) <= PICTURE_BYTES else {}
+    return {} if small is None else {"image/png": base64.b64encode(small).decode()}
 
 
 def figure(value: float) -> str:

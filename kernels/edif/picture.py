@@ -18,6 +18,7 @@ from edif.picture_parts import (
     NAN,
     Cell,
     Chart,
+    Ends,
     Line,
     Panel,
     Picture,
@@ -32,6 +33,7 @@ from edif.picture_parts import (
     place_of,
     probability,
     signed,
+    symmetric,
     visible,
 )
 
@@ -47,13 +49,31 @@ def of(drawn: dict[str, Any], **chosen: Any) -> Picture:
             ``direction``, ``metric``, ``site`` and ``position`` of a patching map, or its ``average`` over pairs;
             ``fact`` of a causal trace, or its ``average`` over facts; ``prompt``, ``layer`` and ``head`` of attention;
             ``prompt``, ``metric`` and ``layer`` of steering; ``position``, ``towards`` and ``layer`` of a probe;
-            ``prompt`` and ``figure`` of compared models.
+            ``prompt`` and ``figure`` of compared models.  ``ends``, least and largest figure of the scale, where it is
+            that of a result's own figures: for pictures that are to be compared.
 
     Raises:
         ValueError: there is no such choice.
         NotImplementedError: there is no picture of this kind.
     """
+    known = choices(drawn)
+    if unknown := [name for name in chosen if name not in known]:
+        raise ValueError(f"There is no {unknown[0]!r} to choose in this picture: there is {', '.join(known)}.")
+    return _maker(drawn)(drawn, **chosen)
+
+
+def choices(drawn: dict[str, Any]) -> list[str]:
+    """What can be chosen of a result in its picture.
+
+    Raises:
+        NotImplementedError: there is no picture of this kind.
+    """
+    return list(inspect.signature(_maker(drawn)).parameters)[1:]
+
+
+def _maker(drawn: dict[str, Any]) -> Callable[..., Picture]:
     kinds: dict[str, Callable[..., Picture]] = {
+        "next_tokens": next_tokens,
         "logit_lens": lens,
         "activation_patching": patching,
         "causal_trace": trace,
@@ -64,11 +84,25 @@ def of(drawn: dict[str, Any], **chosen: Any) -> Picture:
     }
     if drawn["kind"] not in kinds:
         raise NotImplementedError(f"There is no picture of {drawn['kind']} yet: all of it is in .data.")
-    make = kinds[drawn["kind"]]
-    known = list(inspect.signature(make).parameters)[1:]
-    if unknown := [name for name in chosen if name not in known]:
-        raise ValueError(f"There is no {unknown[0]!r} to choose in this picture: there is {', '.join(known)}.")
-    return make(drawn, **chosen)
+    return kinds[drawn["kind"]]
+
+
+def next_tokens(drawn: dict[str, Any]) -> Picture:
+    """The most probable next tokens, coloured by their probability."""
+    known = drawn["provenance"]
+    prompt = [f"“{visible(known['prompt'], blank=' ')}”"] if "prompt" in known else []
+    rows = [
+        Row(
+            visible(one["text"]),
+            (Cell(text := probability(p := one["probability"]), colours.sequential(p, 0, 1), text),),
+        )
+        for one in drawn["tokens"]
+    ]
+    panel = Panel("", ("probability",), frozenset(), tuple(rows), corner="token")
+    origin = joined([model_words(drawn), bos_words(known.get("bos")), *prompt])
+    return Picture(
+        drawn["title"], origin, (panel,), False, colours.SEQUENTIAL, "0", "1", "probability", drawn["foot"]
+    )  # fmt: skip
 
 
 def lens(drawn: dict[str, Any], *, prompt: int = 0, all_layers: bool = False) -> Picture:
@@ -113,6 +147,7 @@ def patching(
     site: str | None = None,
     position: int = -1,
     average: bool = False,
+    ends: Ends | None = None,
 ) -> Picture:
     """Effects of patching, 0 as in the corrupt run and 1 as in the clean one; of heads, those at one position.
 
@@ -136,7 +171,7 @@ def patching(
         [shaped.at(layer, chosen, part) if headed else shaped.at(layer, part, 0) for part in range(len(columns))]
         for layer in range(len(layers))
     ]
-    most = max((abs(value) for row in values for value in finite(row)), default=0.0) or 1.0
+    most = symmetric((value for row in values for value in row), ends)
     panel = map_of("", columns, marked, layers, values, lambda value: colours.diverging(value, most))
     name = drawn["metrics"][measure]
     meaning = f"effect on {name}, {place['name']}{f' at {heads[chosen]}' if headed else ''}, {drawn['directions'][way]}"
@@ -146,7 +181,9 @@ def patching(
     about = ["mean over pairs"] if average else [bos_words(held["bos"]), *texts]
     scale = (colours.DIVERGING, signed(-most), signed(most), meaning.replace("_", " "))
     foot = joined([drawn.get("approximate", ""), "" if average else baselines, drawn["foot"]])
-    return Picture(drawn["title"], joined([model_words(drawn), *about]), (panel,), True, *scale, foot)
+    return Picture(
+        drawn["title"], joined([model_words(drawn), *about]), (panel,), True, *scale, foot, ends=(-most, most)
+    )
 
 
 class _Shaped:
@@ -179,13 +216,13 @@ def _mean_effects(drawn: dict[str, Any], way: int, site: str) -> tuple[list[floa
     return [number(value) for value in held["mean"][site]], names
 
 
-def trace(drawn: dict[str, Any], *, fact: int = 0, average: bool = False) -> Picture:
+def trace(drawn: dict[str, Any], *, fact: int = 0, average: bool = False, ends: Ends | None = None) -> Picture:
     """Indirect effects of all kinds side by side on one scale, and by layer, at the subject's last token and the last.
 
     The subject's tokens are orange.  With ``average`` of all facts, by what a token is to the subject.
     """
     if average:
-        return _trace_average(drawn)
+        return _trace_average(drawn, ends)
     held, words = entry(drawn["facts"], fact, "fact"), drawn["vocabulary"]["texts"]
     columns = tuple(visible(words[token]) for token in held["tokens"])
     middle, around = ([number(value) for value in held[name]] for name in ("effect", "spread"))
@@ -199,10 +236,10 @@ def trace(drawn: dict[str, Any], *, fact: int = 0, average: bool = False) -> Pic
     known = f"clean {clean}, subject corrupted {corrupted}"
     origin = joined([model_words(drawn), bos_words(held["bos"]), asked, replaced])
     marked = frozenset(range(*held["subject"]))
-    return _traced(drawn, columns, marked, middle, origin, joined([known, drawn["foot"]]), charts)
+    return _traced(drawn, columns, marked, middle, origin, joined([known, drawn["foot"]]), charts, ends)
 
 
-def _trace_average(drawn: dict[str, Any]) -> Picture:
+def _trace_average(drawn: dict[str, Any], ends: Ends | None) -> Picture:
     held = drawn["average"]
     if held is None:
         raise ValueError("This trace has one fact: an average needs several.")
@@ -212,7 +249,7 @@ def _trace_average(drawn: dict[str, Any]) -> Picture:
     charts = [_by_layer(drawn, at, f"{columns[at]}, interval", middle, low, high) for at in chosen]
     marked = frozenset(at for at, name in enumerate(columns) if "subject" in name)
     origin = joined([model_words(drawn), f"average over {facts} facts, by what a token is to the subject"])
-    return _traced(drawn, columns, marked, middle, origin, drawn["foot"], charts)
+    return _traced(drawn, columns, marked, middle, origin, drawn["foot"], charts, ends)
 
 
 def _traced(
@@ -223,17 +260,19 @@ def _traced(
     origin: str,
     foot: str,
     charts: list[Chart],
+    ends: Ends | None,
 ) -> Picture:
     layers, count = drawn["layers"], len(columns)
-    low, high = min([0.0, *finite(numbers)]), max([0.0, *finite(numbers)])
+    low, high = ends or (min([0.0, *finite(numbers)]), max([0.0, *finite(numbers)]))
     panels = []
     for kind, name in enumerate(drawn["kinds"]):
         start = kind * len(layers) * count
         values = [numbers[start + layer * count :][:count] for layer in range(len(layers))]
         panels.append(map_of(name, columns, marked, layers, values, lambda value: colours.sequential(value, low, high)))
-    meaning = f"indirect effect on the answer’s probability; windows of {drawn['window']} layers for mlp and attention"
+    window = f"{drawn['window']} {'layer' if drawn['window'] == 1 else 'layers'}"
+    meaning = f"indirect effect on the answer’s probability; windows of {window} for mlp and attention"
     scale = (colours.SEQUENTIAL, signed(low), signed(high), meaning)
-    return Picture(drawn["title"], origin, tuple(panels), True, *scale, foot, charts=tuple(charts))
+    return Picture(drawn["title"], origin, tuple(panels), True, *scale, foot, charts=tuple(charts), ends=(low, high))
 
 
 def _by_layer(

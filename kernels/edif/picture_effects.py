@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from edif import colours
 from edif.picture_parts import (
     Chart,
+    Ends,
     Line,
     Look,
     Picture,
@@ -26,6 +27,7 @@ from edif.picture_parts import (
     place_of,
     probability,
     signed,
+    symmetric,
     visible,
 )
 
@@ -33,7 +35,12 @@ _INTERVAL = "95 % interval"
 
 
 def steering(
-    drawn: dict[str, Any], *, prompt: int | None = None, metric: str | None = None, layer: int | None = None
+    drawn: dict[str, Any],
+    *,
+    prompt: int | None = None,
+    metric: str | None = None,
+    layer: int | None = None,
+    ends: Ends | None = None,
 ) -> Picture:
     """Change of a metric by layer and strength, and over strengths at one layer (that of the largest change).
 
@@ -57,13 +64,15 @@ def steering(
     chart = Chart(
         f"change of {name}, layer {layers[row]}", f"strength in {drawn['unit']}", tuple(strengths), tuple(lines)
     )
-    extent = max(map(abs, finite(values.ravel().tolist())), default=0.0) or 1.0
+    extent = symmetric(values.ravel().tolist(), ends)
     columns = tuple(f"{strength:+g}".replace("-", "−") if strength else "0" for strength in strengths)
     panel = map_of("", columns, frozenset(), layers, values.tolist(), lambda value: colours.diverging(value, extent))
     about = f"mean over {len(some)} prompts" if mean else f"“{visible(some[0]['prompt'], blank=' ')}”"
     origin = joined([model_words(drawn), *([] if mean else [bos_words(some[0]["bos"])]), about])
     scale = (colours.DIVERGING, signed(-extent), signed(extent), f"change of {name}; columns: strength")
-    return Picture(drawn["title"], origin, (panel,), True, *scale, drawn["foot"], charts=(chart,))
+    return Picture(
+        drawn["title"], origin, (panel,), True, *scale, drawn["foot"], charts=(chart,), ends=(-extent, extent)
+    )
 
 
 def probe(drawn: dict[str, Any], *, position: int = 0, towards: str | None = None, layer: int | None = None) -> Picture:

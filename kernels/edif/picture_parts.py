@@ -17,6 +17,8 @@ NOTHING = "none"
 #: Looks of lines, one after the other.
 Look = Literal["blue", "orange", "muted"]
 LOOKS: tuple[Look, ...] = ("blue", "orange", "muted")
+#: The least and the largest figure of a scale.
+Ends = tuple[float, float]
 _SIGNS = {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍"}
 
 
@@ -95,6 +97,7 @@ class Picture:
     foot: str
     thumbs: tuple[Thumb, ...] = ()
     charts: tuple[Chart, ...] = ()
+    ends: Ends | None = None  #: what low and high are, where the scale is that of its own figures
 
 
 def visible(text: str, blank: str = "␣") -> str:
@@ -144,6 +147,11 @@ def entry(entries: Sequence[Any], at: int, name: str) -> Any:
     if not -len(entries) <= at < len(entries):
         raise ValueError(f"There is no {name} {at}: there are {len(entries)}, counted from 0.")
     return entries[at]
+
+
+def symmetric(values: Iterable[float], ends: Ends | None) -> float:
+    """How far a scale about zero goes to both sides: to its largest figure, or to the given ends."""
+    return max(map(abs, finite(values) if ends is None else ends), default=0.0) or 1.0
 
 
 def place_of(names: Sequence[str], name: str | None) -> int:

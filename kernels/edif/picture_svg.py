@@ -58,7 +58,7 @@ def png(document: str, scale: float = 2.0) -> bytes:
             "No font is installed here, so a picture would have no letters: install one (Debian, Ubuntu: "
             "apt-get install fonts-dejavu-core) and start the kernel again, or use .to_svg()."
         )
-    width, height = (float(part) for part in document.split('viewBox="0 0 ', 1)[1].split('"', 1)[0].split())
+    width, height = _size(document)
     if width * height * scale**2 > _MOST_PIXELS:
         fits = math.sqrt(_MOST_PIXELS / (width * height))
         raise PictureImpossible(
@@ -66,6 +66,30 @@ def png(document: str, scale: float = 2.0) -> bytes:
             f"ask for scale={math.floor(fits * 10) / 10:g} or less, or use .to_svg()."
         )
     return bytes(resvg_py.svg_to_bytes(svg_string=document, zoom=scale))
+
+
+def several(documents: list[str], columns: int, title: str) -> str:
+    """SVG documents as one: so many in a row, from the left and from the top."""
+    sizes = [_size(document) for document in documents]
+    rows = [range(first, min(first + columns, len(documents))) for first in range(0, len(documents), columns)]
+    wide, high, parts = max(sum(sizes[n][0] for n in row) for row in rows), 0.0, []
+    for row in rows:
+        x = 0.0
+        for n in row:
+            parts.append(documents[n].replace("<svg ", f'<svg x="{x:.0f}" y="{high:.0f}" ', 1))
+            x += sizes[n][0]
+        high += max(sizes[n][1] for n in row)
+    ground = documents[0].split("<rect ", 2)[2].split("/>", 1)[0]
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide:.0f} {high:.0f}" width="{wide:.0f}" '
+        f'height="{high:.0f}" role="img" aria-label={quoteattr(title)}><rect {ground}/>{"".join(parts)}</svg>\n'
+    )
+
+
+def _size(document: str) -> tuple[float, float]:
+    """Width and height of a document of ours, in its units."""
+    width, high = document.split('viewBox="0 0 ', 1)[1].split('"', 1)[0].split()
+    return float(width), float(high)
 
 
 @functools.cache

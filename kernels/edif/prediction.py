@@ -64,7 +64,10 @@ class NextTokens:
         return "\n".join([f"{self.title} (probability, logit)", *lines, self.foot])
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        return {RESULT_TYPE: self.as_json(), "text/html": self._html(), "text/plain": repr(self)}
+        from edif.outputs import still  # noqa: PLC0415 (only where it is shown: outputs take their words from here)
+
+        drawn = self.as_json()
+        return {RESULT_TYPE: drawn, "text/html": self._html(), "text/plain": repr(self), **still(drawn)}
 
     def _source(self) -> list[str]:
         """Model, dtype, BOS policy and prompt in the words of a reader."""

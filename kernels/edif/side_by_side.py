@@ -13,7 +13,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from edif import outputs, result_pages, shown_results
+from edif import outputs, picture_svg, picture_together, result_pages, shown_results
+from edif.colours import Theme
 from edif.prediction import RESULT_TYPE
 from edif.result import Result
 
@@ -69,6 +70,24 @@ class Together:
             Path(path).write_text(page, encoding="utf-8")
         return page
 
+    def to_svg(self, path: str | Path | None = None, *, theme: Theme = "light") -> str:
+        """A picture of them as SVG, on one scale, made without a browser; written to ``path`` where one is given."""
+        made = picture_together.svg(self.as_json(), theme)
+        if path is not None:
+            Path(path).write_text(made, encoding="utf-8")
+        return made
+
+    def to_png(self, path: str | Path | None = None, *, theme: Theme = "light", scale: float = 2.0) -> bytes:
+        """The picture of :meth:`to_svg` as PNG, ``scale`` pixels to a unit.
+
+        Raises:
+            PictureImpossible: there is no font here, or it would be too large.
+        """
+        made = picture_svg.png(self.to_svg(theme=theme), scale)
+        if path is not None:
+            Path(path).write_bytes(made)
+        return made
+
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         bundle: dict[str, Any] = {"text/html": self.table(), "text/plain": repr(self)}
         try:
@@ -77,6 +96,8 @@ class Together:
                 one["handle"] = shown_results.remember(result.kind, result.provenance, result)
         except outputs.OutputTooLarge as error:
             bundle["text/html"] += f"<p>{escape(str(error))}</p>"
+        else:
+            bundle |= outputs.still(bundle[RESULT_TYPE])
         return bundle
 
     def __repr__(self) -> str:

@@ -174,6 +174,6 @@ function onOneScale(
 function how({ kinds, window }: Trace, kind: number): string {
   const wide = kinds[kind] === "mlp" || kinds[kind] === "attention";
   return wide
-    ? `Restored: ${kinds[kind]} outputs in a window of ${window} layers.`
+    ? `Restored: ${kinds[kind]} outputs in a window of ${window} ${window === 1 ? "layer" : "layers"}.`
     : "Restored: one layer’s output.";
 }
