@@ -7,7 +7,6 @@ tiles of a patching map come and how soon a cancelled job has freed its executor
 
 from __future__ import annotations
 
-import base64
 import gzip
 import json
 import os
@@ -23,6 +22,7 @@ import xarray as xr
 from _key import new_key
 from nnsight.schema.config import CONFIG
 from playwright.sync_api import CDPSession, Page, sync_playwright
+from tests.long_attention import long_attention, random_weights
 
 import edif
 from edif import beside, result_pages
@@ -88,38 +88,13 @@ def a_lens() -> LogitLens:
     return LogitLens(xr.Dataset(data, known), {**said, "prompts": ["…"], "bos": [True]})
 
 
-def long_attention() -> dict[str, Any]:
-    """Heads of a long prompt, random."""
-    draw = np.random.default_rng(0)
-    size = LONG * (LONG + 1) // 2
-    maps = [
-        {
-            "layer": n,
-            "head": 0,
-            "effect": None,
-            "norm": None,
-            "weights": base64.b64encode(draw.integers(0, 256, size, dtype=np.uint8).tobytes()).decode(),
-        }
-        for n in range(HEADS)
-    ]
-    words = [f" word{n}" for n in range(LONG)]
-    return {
-        "version": 1,
-        "kind": "attention",
-        "title": "Attention",
-        "provenance": {"model": "a model", "dtype": "float32"},
-        "vocabulary": {"ids": list(range(LONG)), "texts": words},
-        "prompts": [{"prompt": "long", "bos": False, "tokens": list(range(LONG)), "maps": maps}],
-    }
-
-
 def of_a_long_prompt(page: Page) -> dict[str, float]:
     """First paint of the attention of a long prompt, and what a move of the pointer over its map takes."""
     page.set_content("<main></main>")
     page.add_script_tag(content=result_pages.script())
     busy = page.context.new_cdp_session(page)
     busy.send("Performance.enable", {"timeDomain": "threadTicks"})
-    data = json.dumps(long_attention())
+    data = json.dumps(long_attention(LONG, HEADS, random_weights(LONG)))
     paints = [page.evaluate(_PAINT, data) for _ in range(ROUNDS)]
     box = page.locator(".edif-beside > canvas").bounding_box()
     assert box is not None

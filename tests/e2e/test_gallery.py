@@ -18,6 +18,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 from tests.e2e.gallery import KINDS
 from tests.e2e.own_lab import serious
+from tests.long_attention import halved_weights, long_attention
 
 from edif import result_pages
 from edif.prediction import RESULT_TYPE
@@ -247,26 +248,9 @@ def test_right_to_left_and_east_asian_tokens_stand_whole_in_their_order(
     assert serious(page) == []
 
 
-def long_attention(tokens: int, heads: int) -> dict[str, Any]:
-    """Heads of a long prompt, each looking at the token before by half and at itself by half."""
-    rows = b"".join(bytes([*[0] * (q - 1), *([127] if q else []), 128]) for q in range(tokens))
-    maps = [{"layer": n, "head": 0, "effect": None, "norm": None, "weights": _text(rows)} for n in range(heads)]
-    words = [f" word{n}" for n in range(tokens)]
-    return {
-        "version": 1,
-        "kind": "attention",
-        "title": "Attention",
-        "provenance": {"model": "edif/demo", "dtype": "float32"},
-        "foot": "",
-        "vocabulary": {"ids": list(range(tokens)), "texts": words},
-        "prompts": [{"prompt": "long", "bos": False, "tokens": list(range(tokens)), "maps": maps}],
-        "view": {},
-    }
-
-
 def test_attention_of_500_tokens_follows_the_pointer_within_a_frame(pages: Any, looking: Callable[[str], Page]) -> None:
     page = looking("light")
-    host = shown(page, pages("long", long_attention(500, 12)))
+    host = shown(page, pages("long", long_attention(500, 12, halved_weights(500))))
     pieces = host.locator(".edif-piece")
     expect(pieces).to_have_count(500)
     expect(host.locator("canvas")).to_have_count(13)

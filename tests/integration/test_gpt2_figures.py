@@ -1,27 +1,22 @@
 """The published figures of GPT-2 and GPT-2 XL, wherever their weights lie in the Hugging Face cache; skipped elsewhere.
 
-Sources: the TransformerLens demos and the NNsight tutorial on indirect object identification, Meng et al. (2022).
+Sources: the TransformerLens demos and the NNsight tutorial on indirect object identification, Meng et al. (2022).  What
+measures them is measured everywhere, on stand-ins and against transformers with hooks.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from huggingface_hub import try_to_load_from_cache
 from nnsight import TransformersModel
 
-import edif
+from tests import gpt2_weights
 
-#: Prompt, and the two names that are put into it.
-TEMPLATES = (
-    ("When John and Mary went to the shops,{} gave the bag to", (" Mary", " John")),
-    ("When Tom and James went to the park,{} gave the ball to", (" Tom", " James")),
-    ("When Dan and Sid went to the shops,{} gave an apple to", (" Dan", " Sid")),
-    ("After Martin and Amy went to the park,{} gave a drink to", (" Martin", " Amy")),
-)
 #: The part of the difference that a head's output restores, at all positions together, with BOS.
 HEADS = {
     (10, 7): -0.480,
@@ -37,50 +32,26 @@ HEADS = {
 }
 
 
-def _loaded(name: str) -> TransformersModel:
-    for repo in (name, f"openai-community/{name}"):
-        if all(isinstance(try_to_load_from_cache(repo, file), str) for file in ("config.json", "model.safetensors")):
-            torch.set_num_threads(1)
-            model = TransformersModel(repo, task="text-generation", dispatch=True, attn_implementation="eager")
-            model._module.eval().requires_grad_(False)
-            return model
-    pytest.skip(f"the weights of {name} are not in the Hugging Face cache")
+def _published(name: str) -> TransformersModel:
+    folder = gpt2_weights.snapshot(name)
+    if folder is None:
+        pytest.skip(f"the weights of {name} are not in the Hugging Face cache")
+    return gpt2_weights.loaded(folder)
 
 
 @pytest.fixture(scope="module")
 def gpt2() -> TransformersModel:
-    return _loaded("gpt2")
-
-
-def _pairs(model: TransformersModel, bos: bool) -> dict[str, Any]:
-    """Eight prompts, each with its counterpart, in which the other name gives."""
-    begin = [model.tokenizer.bos_token_id] if bos else []
-    clean, corrupt, answers = [], [], []
-    for template, names in TEMPLATES:
-        for right, wrong in (names, names[::-1]):
-            clean.append(begin + model.tokenizer(template.format(wrong)).input_ids)
-            corrupt.append(begin + model.tokenizer(template.format(right)).input_ids)
-            answers.append((right, wrong))
-    return {"clean": clean, "corrupt": corrupt, "answer": answers}
+    return _published("gpt2")
 
 
 @pytest.mark.parametrize(("bos", "difference"), [(True, 3.5519), (False, 2.8138)])
 def test_eight_prompts_differ_by_the_published_logits(gpt2: TransformersModel, bos: bool, difference: float) -> None:
-    found = edif.activation_patching(gpt2, **_pairs(gpt2, bos), layers=[11], positions=[-1], progress=False)
-    means = {name: float(found.data[name].sel(metric="logit_difference").mean()) for name in ("clean", "corrupt")}
-    assert means["clean"] == pytest.approx(difference, abs=2e-3)
-    assert means["corrupt"] == pytest.approx(-difference, abs=2e-3)
+    assert gpt2_weights.differences(gpt2, bos) == pytest.approx((difference, -difference), abs=2e-3)
 
 
 def test_one_pair_has_the_published_map(gpt2: TransformersModel) -> None:
-    prompt = "After John and Mary went to the store, {} gave a bottle of milk to"
-    found = edif.activation_patching(
-        gpt2, prompt.format("Mary"), prompt.format("John"), (" John", " Mary"), progress=False
-    )
-    clean, corrupt = (found.data[name].sel(metric="logit_difference").item() for name in ("clean", "corrupt"))
-    assert clean == pytest.approx(4.124, abs=2e-3)
-    assert corrupt == pytest.approx(-2.272, abs=2e-3)
-    effect = found.effect()[0]
+    clean, corrupt, effect = gpt2_weights.one_pair(gpt2)
+    assert (clean, corrupt) == pytest.approx((4.124, -2.272), abs=2e-3)
     for layer, position, value in (
         *((0, 9, 0.997), (7, 9, 0.686), (7, 15, 0.415)),
         *((8, 9, 0.110), (8, 15, 0.854), (11, 15, 1.0)),
@@ -89,20 +60,131 @@ def test_one_pair_has_the_published_map(gpt2: TransformersModel) -> None:
 
 
 def test_heads_restore_the_published_parts(gpt2: TransformersModel) -> None:
-    found = edif.activation_patching(gpt2, **_pairs(gpt2, True), sites="head", positions="together", progress=False)
-    raw = found.effect("head", normalised=False).mean("pair")[:, 0]
-    clean, corrupt = (float(found.data[name].sel(metric="logit_difference").mean()) for name in ("clean", "corrupt"))
-    effect = (raw - corrupt) / (clean - corrupt)
-    for (layer, head), value in HEADS.items():
-        assert float(effect.sel(layer=layer)[head]) == pytest.approx(value, abs=0.01)
-    strongest = np.argsort(-abs(effect.values).ravel())[:6]
+    effect = gpt2_weights.head_effects(gpt2)
+    for head, value in HEADS.items():
+        assert float(effect[head]) == pytest.approx(value, abs=0.01)
+    strongest = np.argsort(-abs(effect).ravel())[:6]
     assert {tuple(map(int, divmod(one, 12))) for one in strongest} == set(list(HEADS)[:6])
 
 
 def test_gpt2_xl_knows_where_the_space_needle_is() -> None:
-    model = _loaded("gpt2-xl")
-    found = edif.causal_trace(
-        model, "The Space Needle is in downtown", "The Space Needle", kinds="state", layers=[15], progress=False
-    )
-    assert float(found.data["clean"][0]) == pytest.approx(0.9764, abs=2e-3)
-    assert str(found.data["answer_token"].values[0]) == " Seattle"
+    answer, clean, *_ = gpt2_weights.needle(_published("gpt2-xl"))
+    assert answer == " Seattle"
+    assert clean == pytest.approx(0.9764, abs=2e-3)
+
+
+# -- stand-ins: what is measured above is found where a cache has it, and is what hooks in transformers give ---------
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Hugging Face cache with both stand-ins."""
+    folder = tmp_path_factory.mktemp("cache")
+    gpt2_weights.stand_in("gpt2", folder, layers=12)
+    gpt2_weights.stand_in("gpt2-xl", folder, layers=16)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def small(cache: Path) -> TransformersModel:
+    folder = gpt2_weights.snapshot("gpt2", cache)
+    assert folder is not None
+    return gpt2_weights.loaded(folder)
+
+
+def test_weights_are_found_only_where_all_files_are(cache: Path, tmp_path: Path) -> None:
+    assert gpt2_weights.snapshot("gpt2", tmp_path) is None
+    gpt2_weights.stand_in("gpt2", tmp_path, layers=12)
+    found = gpt2_weights.snapshot("gpt2", tmp_path)
+    assert found is not None
+    (found / "model.safetensors").unlink()
+    assert gpt2_weights.snapshot("gpt2", tmp_path) is None
+
+
+@pytest.mark.parametrize("bos", [True, False])
+def test_of_a_stand_in_differences_as_hooks_give(small: TransformersModel, bos: bool) -> None:
+    asked = gpt2_weights.pairs(small, bos)
+    assert (asked["clean"][0][0] == small.tokenizer.bos_token_id) is bos
+    expected = [
+        np.mean([_difference(small, ids, answer) for ids, answer in zip(asked[side], asked["answer"], strict=True)])
+        for side in ("clean", "corrupt")
+    ]
+    assert abs(expected[0] - expected[1]) > 1e-3
+    assert gpt2_weights.differences(small, bos) == pytest.approx(tuple(expected), rel=1e-3, abs=1e-4)
+
+
+def test_of_a_stand_in_map_of_one_pair_as_hooks_give(small: TransformersModel) -> None:
+    clean, corrupt, effect = gpt2_weights.one_pair(small)
+    good, bad = (small.tokenizer(gpt2_weights.PAIR.format(name)).input_ids for name in ("Mary", "John"))
+    answer = (" John", " Mary")
+    assert clean == pytest.approx(_difference(small, good, answer), rel=1e-4)
+    for layer, position in ((0, 9), (7, 9), (8, 15), (11, 15)):
+        module = small._module.transformer.h[layer]
+        patched = _difference(small, bad, answer, _put(small, module, good, position))
+        value = float(effect.sel(layer=layer)[position])
+        assert value == pytest.approx((patched - corrupt) / (clean - corrupt), rel=1e-3, abs=1e-4)
+    assert float(effect[-1, -1]) == pytest.approx(1, abs=1e-4)
+
+
+def test_of_a_stand_in_heads_as_hooks_give(small: TransformersModel) -> None:
+    effect, asked = gpt2_weights.head_effects(small), gpt2_weights.pairs(small, True)
+    assert effect.shape == (12, 12)
+    clean, corrupt = gpt2_weights.differences(small, True)
+    for layer, head in ((10, 7), (3, 0)):
+        module = small._module.transformer.h[layer].attn.c_proj
+        patched = [
+            _difference(small, bad, answer, _put(small, module, good, slice(None), head))
+            for good, bad, answer in zip(asked["clean"], asked["corrupt"], asked["answer"], strict=True)
+        ]
+        expected = (np.mean(patched) - corrupt) / (clean - corrupt)
+        assert effect[layer, head] == pytest.approx(expected, rel=1e-3, abs=1e-4)
+
+
+def test_of_a_stand_in_space_needle_as_hooks_give(cache: Path) -> None:
+    folder = gpt2_weights.snapshot("gpt2-xl", cache)
+    assert folder is not None
+    large = gpt2_weights.loaded(folder)
+    answer, clean, corrupted, effect = gpt2_weights.needle(large)
+    ids = torch.tensor([large.tokenizer(gpt2_weights.NEEDLE).input_ids])
+    spoken = large._module(ids).logits[0, -1].softmax(-1)
+    assert answer == large.tokenizer.decode(int(spoken.argmax()))
+    assert clean == pytest.approx(float(spoken.max()), rel=1e-4)
+    # the last of 16 layers: the answer comes back at the last position alone, and there whole
+    assert clean - corrupted > 1e-4
+    assert effect[-1] == pytest.approx(clean - corrupted, rel=1e-3)
+    assert abs(effect[:-1]).max() < 1e-5
+
+
+def _difference(model: Any, ids: list[int], answer: tuple[str, str], put: Callable[[], Any] | None = None) -> float:
+    """Logit difference at the last position, by transformers alone; ``put`` hangs a hook for this run."""
+    right, wrong = (model.tokenizer(token).input_ids[0] for token in answer)
+    hook = put() if put else None
+    logits = model._module(torch.tensor([ids])).logits[0, -1]
+    if hook is not None:
+        hook.remove()
+    return float(logits[right] - logits[wrong])
+
+
+def _put(model: Any, module: Any, source: list[int], position: Any, head: int | None = None) -> Callable[[], Any]:
+    """Hangs a hook that puts another run's activation in place: a block's output, or one head's part of an input."""
+    kept: list[torch.Tensor] = []
+    if head is None:
+        reading = module.register_forward_hook(lambda _, given, made: kept.append(_first(made).clone()))
+    else:
+        reading = module.register_forward_pre_hook(lambda _, given: kept.append(given[0].clone()))
+    model._module(torch.tensor([source]))
+    reading.remove()
+    width = model._module.config.n_embd // model._module.config.n_head
+    part = slice(None) if head is None else slice(head * width, (head + 1) * width)
+
+    def change(state: torch.Tensor) -> None:
+        state[:, position, part] = kept[0][:, position, part]
+
+    if head is None:
+        return lambda: module.register_forward_hook(lambda _, given, made: change(_first(made)))
+    return lambda: module.register_forward_pre_hook(lambda _, given: change(given[0]))
+
+
+def _first(made: Any) -> torch.Tensor:
+    found: torch.Tensor = made if isinstance(made, torch.Tensor) else made[0]
+    return found
