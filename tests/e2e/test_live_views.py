@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,8 @@ def test_a_run_is_followed_cancelled_and_followed_up(lab: str, browser: Browser,
     expect(page.locator(".jp-Notebook-ExecutionIndicator")).to_have_attribute("data-status", "idle", **patience)
     first, second = (page.locator(".jp-CodeCell").nth(at) for at in (1, 2))
 
-    # while it runs: one line with counts, and tiles as they come; Cancel ends it, and what is known stays
+    # while it runs: one line with counts, and tiles as they come; Cancel keeps the keyboard while the line changes, and
+    # ends it; what is known stays
     run_to(page, 1)
     line = first.locator(".edif-job")
     expect(line).to_have_attribute("data-state", "RUNNING", **patience)
@@ -112,7 +114,11 @@ def test_a_run_is_followed_cancelled_and_followed_up(lab: str, browser: Browser,
     expect(line.get_by_role("progressbar")).to_have_attribute("aria-valuemax", "30")
     photograph(page, "live", "JupyterLab Light")
     assert serious(page) == []
-    line.get_by_role("button", name="Cancel").click()
+    cancel, bar = line.get_by_role("button", name="Cancel"), line.get_by_role("progressbar")
+    cancel.focus()
+    expect(bar).not_to_have_attribute("aria-valuenow", bar.get_attribute("aria-valuenow") or "", **patience)
+    expect(cancel).to_be_focused()
+    page.keyboard.press("Enter")
     expect(line).to_have_attribute("data-state", "CANCELLED", **patience)
     expect(first).to_contain_text("Stopped after")
     photograph(page, "cancelled", "JupyterLab Light")
@@ -132,6 +138,18 @@ def test_a_run_is_followed_cancelled_and_followed_up(lab: str, browser: Browser,
     expect(third).to_contain_text("patched (denoise)")
     third.scroll_into_view_if_needed()
     photograph(page, "followed-up", "JupyterLab Light")
+
+    # one cell drawn onto another patches the one into the other, in the same cell below
+    one, other = (grid.locator(f'td[data-row="{row}"][data-column="{column}"]') for row, column in ((4, 8), (1, 12)))
+    one.hover()
+    page.mouse.down()
+    expect(one).to_have_class(re.compile("edif-taken"))
+    other.hover()
+    photograph(page, "drawn", "JupyterLab Light")
+    page.mouse.up()
+    expect(third.locator(".jp-InputArea")).to_contain_text("(layer=4, position=12, source=(1, 8), site=")
+    expect(third).to_contain_text("patched with that of layer 1, position 8 (denoise)", **patience)
+    assert grid.locator(".edif-taken").count() == 0
     page.close()
 
 
