@@ -173,6 +173,21 @@ describe("what can be run next", () => {
     expect(codes).toEqual([]);
   });
 
+  it("is a file with all of it, where the drawing leaves something out", () => {
+    const { codes, place } = running();
+    draw(host, patching({ handle: "ab12", reduced: true }), place);
+    one(".edif-foot button").click();
+    expect(codes).toEqual([
+      'from IPython.display import FileLink\nFileLink(edif.shown("ab12").save("activation_patching-ab12.edif"))',
+    ]);
+    for (const bad of [{ handle: "ab12" }, { reduced: true }, { handle: '")', reduced: true }]) {
+      draw(host, patching(bad), place);
+      expect(host.querySelector(".edif-foot button")).toBeNull();
+    }
+    draw(host, patching({ handle: "ab12", reduced: true }));
+    expect(host.querySelector(".edif-foot button")).toBeNull();
+  });
+
   it("takes a head to another head", () => {
     const { codes, place } = running();
     draw(host, patching({ handle: "ab12" }), place);

@@ -29,6 +29,8 @@ CELLS = 40_000
 #: More cells than this are left out of the plain table, layer by layer.
 _TABLE_CELLS = 1500
 _CELL = "text-align:left;white-space:pre-wrap"
+#: How the sentence begins that says what a drawing leaves out.
+_REDUCED = "drawn to fit the notebook"
 
 
 class OutputTooLarge(EdifError):
@@ -77,8 +79,8 @@ def fitting(forms: Iterable[dict[str, Any]], budget_bytes: int) -> dict[str, Any
             return form
     raise OutputTooLarge(
         f"This result is too large to be drawn in a notebook: its smallest drawing has {size / 1e6:.1f} MB, and "
-        f"{budget_bytes / 1e6:.1f} MB may be kept in one output. All of it is in .data; "
-        "ask for fewer prompts or layers."
+        f"{budget_bytes / 1e6:.1f} MB may be kept in one output. All of it is in .data, and .save('name.edif') "
+        "keeps it in a file; to see it here ask for fewer prompts or layers."
     )
 
 
@@ -106,7 +108,7 @@ def strides(layers: int, columns: int) -> Iterator[int]:
 def notes_of(reduced: Sequence[str]) -> list[str]:
     """The sentence for what a drawing leaves out; none where it is whole."""
     left = ", ".join(part for part in reduced if part)
-    return [f"drawn to fit the notebook: {left}; all is in .data"] if left else []
+    return [f"{_REDUCED}: {left}; all is in .data"] if left else []
 
 
 def not_finite(names: Sequence[str], bases: Sequence[Any], cells: Sequence[Any]) -> list[str]:
@@ -147,6 +149,8 @@ def frame(
         },
         "foot": " · ".join([*spent, *(note for note in notes if note)]),
         "view": dict(view),
+        # beside such a drawing the view offers a file with all of it
+        **({"reduced": True} if any(note.startswith(_REDUCED) for note in notes) else {}),
     }
 
 

@@ -93,6 +93,7 @@ class TestLens:
             drawn = found.as_json(whole // part)
             assert len(json.dumps(drawn, separators=(",", ":"))) <= whole // part
             assert drawn["layers"][-1] == 39
+            assert drawn["reduced"]  # so the view offers a file with all of it
             said.append(drawn["foot"].partition("notebook: ")[2])
             sizes.append((drawn["top"], len(drawn["prompts"]), len(drawn["layers"])))
         assert sizes == sorted(sizes, reverse=True)
@@ -101,6 +102,7 @@ class TestLens:
         assert said[-1].startswith("1 of 10 tokens a cell, every ")
         assert "1 of 2 prompts" in said[-1]
         assert found.data.sizes["top"] == 10
+        assert "reduced" not in found.as_json()
 
     def test_a_deep_model_and_a_long_prompt_fit_an_output(self) -> None:
         drawn = a_lens(layers=126, lengths=(50,)).as_json()

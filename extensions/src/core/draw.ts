@@ -13,6 +13,7 @@ import { drawSteering } from "./steering-view.ts";
 import { STYLE } from "./style.ts";
 import { drawBeside, drawTogether } from "./together-view.ts";
 import { drawTrace } from "./trace-view.ts";
+import { offerWhole } from "./whole-file.ts";
 
 const STYLE_ID = "edif-style";
 
@@ -29,7 +30,10 @@ export function draw(host: HTMLElement, data: unknown, place: Place = {}): void 
 
 function drawingOf(data: unknown, place: Place, before: Element | null = null): HTMLElement {
   try {
-    return view(readResult(data), place, before);
+    const result = readResult(data);
+    const node = view(result, place, before);
+    if (result.kind !== "job") offerWhole(node, result, place);
+    return node;
   } catch (error) {
     // The one blind catch: a result that breaks a view must not break the notebook around it.
     const sentence =

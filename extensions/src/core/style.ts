@@ -91,7 +91,7 @@ ${scaleRules("dark", "body:not([data-jp-theme-light]) .edif-card")}
 .edif-card .edif-menu button:is(:hover, :focus) { background: var(--edif-quiet); }
 .edif-card.edif-whole { width: max-content; max-width: none; min-width: 480px; }
 .edif-card.edif-whole :is(.edif-scroll, .edif-words, .edif-heads, .edif-prompt) { max-height: none; overflow: visible; }
-.edif-card.edif-whole :is(.edif-controls, .edif-key, .edif-act) { display: none; }
+.edif-card.edif-whole :is(.edif-controls, .edif-key, .edif-act, .edif-foot .edif-button) { display: none; }
 .edif-card.edif-whole :is(.edif-names, .edif-panel) { max-width: 720px; }
 .edif-card .edif-body { margin: 8px 0; overflow-x: auto; }
 .edif-card .edif-tokens { width: 100%; border-collapse: collapse; table-layout: auto; font-size: 12px; }
