@@ -46,6 +46,8 @@ export function arrange({ node, body, controls }: Card, { middle: grid, table, k
   body.append(main, panel, words, live);
   node.classList.add("edif-wide");
 
+  keepHeight(panel);
+
   const toggle = (): void => {
     words.hidden = !words.hidden;
     main.hidden = panel.hidden = !words.hidden;
@@ -70,6 +72,22 @@ export function arrange({ node, body, controls }: Card, { middle: grid, table, k
   };
   listen(node, { ...keys, t: toggle, e: files.open }, (key) => grid().key(key));
   return { panel, legend, say, place };
+}
+
+/** Lets a panel grow with what it says and never shrink, as long as it is as wide: nothing below may move at each hover. */
+function keepHeight(panel: HTMLElement): void {
+  if (typeof ResizeObserver === "undefined") return; // a page without layout
+  let [wide, most] = [0, 0];
+  const watch = new ResizeObserver(() => {
+    const { width, height } = panel.getBoundingClientRect();
+    const same = Math.abs(width - wide) < 1;
+    if (same && height <= most) return;
+    if (!same) panel.style.minHeight = "";
+    most = same ? height : panel.getBoundingClientRect().height;
+    wide = width;
+    panel.style.minHeight = `${most}px`;
+  });
+  watch.observe(panel);
 }
 
 /** Puts keys to work on a card: those with a deed of their own, then what `others` takes. */
