@@ -142,6 +142,11 @@ def test_a_run_is_followed_cancelled_and_followed_up(lab: str, browser: Browser,
     # one cell drawn onto another patches the one into the other, in the same cell below
     one, other = (grid.locator(f'td[data-row="{row}"][data-column="{column}"]') for row, column in ((4, 8), (1, 12)))
     one.hover(timeout=60_000)
+    # beside the pinned cell itself there is less to say, and what stands below stays where it is
+    before = third.bounding_box()
+    grid.locator(".edif-pinned").hover(timeout=60_000)
+    assert third.bounding_box() == before
+    one.hover(timeout=60_000)
     page.mouse.down()
     expect(one).to_have_class(re.compile("edif-taken"))
     other.hover()
