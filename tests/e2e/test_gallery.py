@@ -22,6 +22,7 @@ from tests.long_attention import halved_weights, long_attention
 
 from edif import result_pages
 from edif.prediction import RESULT_TYPE
+from edif_widgets import labextension_path
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PICTURES = DOCS / "images" / "gallery"
@@ -133,6 +134,13 @@ def test_the_gallery_shows_every_kind_in_both_themes() -> None:
     linked = sorted(re.findall(r"images/gallery/([a-z-]+\.png)", said))
     assert linked == sorted(f"{kind}-{scheme}.png" for kind in KINDS for scheme in ("dark", "light"))
     assert sorted(path.name for path in PICTURES.glob("*.png")) == linked
+
+
+def test_the_script_of_all_views_stays_small() -> None:
+    bundles = [*labextension_path().glob("edif-widgets/static/*.js")]
+    assert len(bundles) > 0
+    assert sum(file.stat().st_size for file in bundles) <= 150 * 1024
+    assert len(result_pages.script().encode()) <= 150 * 1024
 
 
 #: Kinds that have no main part to move in: a job is one line.
