@@ -6,7 +6,6 @@ are the truth; what is made here is rounded and may be reduced, and then says so
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
@@ -14,16 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from edif import picture, picture_svg, picture_together
 from edif.errors import EdifError
 from edif.prediction import visible
 
 VERSION = 1
 #: What one output may take in a notebook, as JSON.
 BUDGET_BYTES = 1_000_000
-#: What the picture beside it may take, and pixels to a unit of it: fewer where it would take more.
-PICTURE_BYTES = 500_000
-PICTURE_SCALES = (1.5, 1.0)
 #: More cells than this in one map would freeze a page.
 CELLS = 40_000
 #: More cells than this are left out of the plain table, layer by layer.
@@ -177,21 +172,6 @@ def table(
         f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
         f"<small>{escape(said)}</small>"
     )
-
-
-def still(drawn: dict[str, Any]) -> dict[str, str]:
-    """The picture of an output for readers without the front end (``image/png``, base 64).
-
-    None where there is none of this kind, or it is too large, or this machine has no font: table and text are there.
-    """
-    try:
-        together = drawn["kind"] == "together"
-        document = picture_together.svg(drawn) if together else picture_svg.svg(picture.of(drawn))
-        made = (picture_svg.png(document, scale) for scale in PICTURE_SCALES)
-        small = next((one for one in made if len(one) <= PICTURE_BYTES), None)
-    except (NotImplementedError, picture_svg.PictureImpossible):
-        return {}
-    return {} if small is None else {"image/png": base64.b64encode(small).decode()}
 
 
 def figure(value: float) -> str:

@@ -64,7 +64,7 @@ class NextTokens:
         return "\n".join([f"{self.title} (probability, logit)", *lines, self.foot])
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        from edif.outputs import still  # noqa: PLC0415 (only where it is shown: outputs take their words from here)
+        from edif.picture_still import still  # noqa: PLC0415 (only where it is shown: drawing takes a while to import)
 
         drawn = self.as_json()
         return {RESULT_TYPE: drawn, "text/html": self._html(), "text/plain": repr(self), **still(drawn)}

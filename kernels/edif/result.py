@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from edif import outputs, picture, picture_latex, picture_svg, result_pages, shown_results
+from edif import outputs, picture, picture_latex, picture_still, picture_svg, result_pages, shown_results
 from edif.colours import Theme
 from edif.errors import EdifError
 from edif.prediction import RESULT_TYPE, token_text
@@ -169,7 +169,7 @@ class Result:
         except outputs.OutputTooLarge as error:
             bundle["text/html"] += f"<p>{escape(str(error))}</p>"
         else:
-            bundle |= outputs.still(bundle[RESULT_TYPE])
+            bundle |= picture_still.still(bundle[RESULT_TYPE])
             bundle[RESULT_TYPE]["handle"] = shown_results.remember(self.kind, self.provenance, self)
         return bundle
 

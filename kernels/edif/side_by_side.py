@@ -13,7 +13,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from edif import outputs, picture_svg, picture_together, result_pages, shown_results
+from edif import outputs, picture_still, picture_svg, picture_together, result_pages, shown_results
 from edif.colours import Theme
 from edif.prediction import RESULT_TYPE
 from edif.result import Result
@@ -97,7 +97,7 @@ class Together:
         except outputs.OutputTooLarge as error:
             bundle["text/html"] += f"<p>{escape(str(error))}</p>"
         else:
-            bundle |= outputs.still(bundle[RESULT_TYPE])
+            bundle |= picture_still.still(bundle[RESULT_TYPE])
         return bundle
 
     def __repr__(self) -> str:

@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 import edif
-from edif import colours, outputs, picture, picture_svg
+from edif import colours, picture, picture_still, picture_svg
 from edif.picture_latex import escaped, latex
 
 ROOT = Path(__file__).parents[2]
@@ -128,7 +128,7 @@ def test_output_carries_a_png_within_its_budget(kind: str) -> None:
     bundle = kept(kind)._repr_mimebundle_()
     made = base64.b64decode(bundle["image/png"])
     assert made.startswith(b"\x89PNG")
-    assert 5_000 < len(made) <= outputs.PICTURE_BYTES
+    assert 5_000 < len(made) <= picture_still.PICTURE_BYTES
     document = kept(kind).to_svg()
     wide = float(parsed(document).attrib["width"])
     assert struct.unpack(">I", made[16:20])[0] == pytest.approx(1.5 * wide, abs=1)

@@ -14,7 +14,7 @@ import pytest
 from nnsight import TransformersModel
 
 import edif
-from edif import colours, outputs, picture, picture_chart, picture_svg
+from edif import colours, picture, picture_chart, picture_still, picture_svg
 from edif.picture_latex import latex
 from edif.picture_parts import NAN, Chart, Line, Picture
 
@@ -281,6 +281,6 @@ def test_the_demo_models_results_are_drawn_within_their_edges(kind: str) -> None
         if "transform" not in node.attrib and not node.get("text-anchor"):
             assert x + picture_svg.wide(node.text or "") * float(node.attrib["font-size"]) * 0.62 <= wide + 4, node.text
     bundle = found._repr_mimebundle_()
-    assert 5_000 < len(base64.b64decode(bundle["image/png"])) <= outputs.PICTURE_BYTES
+    assert 5_000 < len(base64.b64decode(bundle["image/png"])) <= picture_still.PICTURE_BYTES
     made = found.to_latex()
     assert made.count("{") == made.count("}")

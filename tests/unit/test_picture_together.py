@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.gallery import KINDS
 
 import edif
-from edif import colours, outputs, picture, picture_together
+from edif import colours, picture, picture_still, picture_together
 from edif.picture_parts import Picture
 from edif.prediction import RESULT_TYPE
 
@@ -36,7 +36,7 @@ def test_every_output_carries_view_table_picture_and_text(kind: str) -> None:
     assert sorted(bundle) == sorted([RESULT_TYPE, "text/html", "image/png", "text/plain"])
     made = base64.b64decode(bundle["image/png"])
     assert made.startswith(b"\x89PNG")
-    assert 5_000 < len(made) <= outputs.PICTURE_BYTES
+    assert 5_000 < len(made) <= picture_still.PICTURE_BYTES
 
 
 def test_a_series_stands_one_below_the_other_on_the_scale_of_all() -> None:
