@@ -63,7 +63,7 @@ def before_start(
 
     async def prepare(spawner: Spawner) -> None:
         spawners.check_before_start(settings, spawner.user.name, spawners.free_memory_bytes())
-        variables = {}
+        variables = spawners.variables(settings)
         if settings.spawner == "local":
             home = _home(spawner)
             variables["HF_HOME"] = str(home / ".cache" / "huggingface")

@@ -24,6 +24,7 @@ from jupyterhub.spawner import Spawner, SpawnException
 
 from edif_hub.settings import MIB, Profile, ServerSettings
 from edif_hub.start_queue import StartQueue
+from edif_hub.start_watch import watched
 from edif_protocol.installation import Installation
 
 _CLASSES = {
@@ -46,13 +47,13 @@ def spawner_class(settings: ServerSettings, queue: StartQueue) -> type[Spawner]:
     module, _, name = _CLASSES[settings.spawner].rpartition(".")
     base: Any = getattr(importlib.import_module(module), name)
 
-    class QueuedSpawner(base):
-        """A spawner that can say why a start has not begun."""
+    class QueuedSpawner(watched(settings.spawner), base):  # type: ignore[misc]
+        """A spawner that can say why a start has not begun, and why it came to nothing."""
 
         @property
         def waiting_words(self) -> str:
             """For the page that waits."""
-            return queue.words(self._log_name)
+            return self.words_while_starting() or queue.words(self._log_name)
 
         async def progress(self) -> AsyncIterator[dict[str, Any]]:
             """The same for who asks the hub's API."""
@@ -80,6 +81,11 @@ def traits(settings: ServerSettings, installation: Installation) -> dict[str, An
         "batch": {"req_prologue": f"umask 077\nexport PATH={shlex.quote(scripts)}:$PATH"},
     }
     return {**own[settings.spawner], **settings.options}
+
+
+def variables(settings: ServerSettings) -> dict[str, str]:
+    """What servers of this kind need to be told besides; a container's home is its volume, or tutorials were lost."""
+    return {"HOME": _HOME_IN_CONTAINER} if settings.spawner == "docker" else {}
 
 
 def command(settings: ServerSettings) -> list[str]:

@@ -120,7 +120,12 @@ async def test_an_assignment_in_the_words_of_its_pages(send: Send) -> None:
     assert "Choose the files first" in await send("ada", f"{page}/submit", {"how": "files"})
     twice = [("files", ("x.ipynb", NOTEBOOK)), ("files", ("x.ipynb", NOTEBOOK))]
     assert "Two files are called" in await send("ada", f"{page}/submit", {"how": "files"}, twice)
-    assert "Handed in: 1 of 2" in await send("prof", page)
+    overview = await send("prof", page)
+    assert "Handed in: 1 of 2" in overview
+    handed_in = re.search(rf'"{ROOT}([^"]*submissions/ada/[^"]*zip)"', overview)
+    assert handed_in
+    for user, status in (("prof", "200"), ("ada", "200"), ("bob", "404")):
+        assert (await send(user, handed_in[1])).startswith(status)
     assert "no number" in await send("prof", f"{page}/feedback", {"account": "ada", "score": "many"})
     assert "Returned to ada" in await send("prof", f"{page}/feedback", {"account": "ada", "remark": "<i>"})
     assert "&lt;i&gt;" in await send("ada", page)
