@@ -76,7 +76,7 @@ it("saves what is shown, puts the tutorial back and says where the user's is", a
   expect(fetched.mock.lastCall?.[1]).toMatchObject({ method: "POST", body: '{"name":"00_hello.ipynb"}' });
   expect(notification.info.mock.lastCall).toEqual([
     "The original is back. Yours is kept as 00_hello.mine-1.ipynb.",
-    {},
+    { autoClose: 10_000 },
   ]);
   for (const path of ["mine.ipynb", "tutorials/originals/00_hello.ipynb", "tutorials/notes.txt"]) {
     context.path = path;

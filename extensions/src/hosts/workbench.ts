@@ -47,6 +47,8 @@ interface Told {
 const CATEGORY = "eDIF";
 const ASK_MS = 60_000;
 const STAYS = { autoClose: false };
+/** Without a time JupyterLab only counts a notice in its corner, where nobody looks. */
+const SHOWN = { autoClose: 10_000 };
 
 const ICONS = {
   tutorials: "M4 5h7v14H4zM13 5h7v14h-7z",
@@ -96,7 +98,7 @@ async function putBack(app: Application, shared: Shared, folder: string): Promis
     await context.revert();
     shared.Notification.info(
       kept ? `The original is back. Yours is kept as ${kept}.` : "It is as it came.",
-      {},
+      SHOWN,
     );
   } catch (problem) {
     shared.Notification.warning(`It was not put back: ${(problem as Error).message}`, STAYS);
