@@ -43,7 +43,7 @@ FIGURES: dict[str, list[Figure]] = {
         Figure("float(changed.softmax(-1)[0, rome])", 0.788, 0.002),
         Figure("[layer for layer, p, r in rows if r > p]", [4, 10, 16, 20, 22]),
         Figure("sure", 0.831, 0.002),
-        Figure("moved['Paris'] + moved['Rome'] <= 1", True),
+        Figure("[moved['Paris'], moved['Rome']]", [0.481, 0.300], 0.01),
     ],
     "01_keys": [
         Figure("outside", "0.656"),

@@ -38,12 +38,12 @@ def strayed(run: NotebookNode, shipped: NotebookNode) -> list[str]:
 
 
 def printed(cell: NotebookNode) -> str:
-    """What the cell has written, and the text of its results."""
+    """What the cell has written, and the text of its results; not how long a job took."""
     texts = []
     for output in cell.outputs:
         if output.output_type == "stream":
             texts.append(output.text)
-        elif RESULT_TYPE in output.get("data", {}):
+        elif output.get("data", {}).get(RESULT_TYPE, {}).get("kind", "job") != "job":
             texts.append(output.data["text/plain"] + "\n")
     return "".join(texts)
 

@@ -105,6 +105,11 @@ def test_a_run_that_prints_something_else_is_found() -> None:
     ):
         assert told.strayed(run(other), shipped), other
     assert told.strayed(run("Rome", (told.VARIES,)), shipped) == []
+    with_job = run("Paris +0.656 in 7 of 12, 1,000 bytes")
+    with_job.cells[0].outputs.append(
+        new_output("display_data", {RESULT_TYPE: {"kind": "job", "log": ["x"]}, "text/plain": "Completed after 0.5 s"})
+    )
+    assert told.strayed(with_job, shipped) == []
     assert told.strayed(new_notebook(metadata=shipped.metadata), shipped) == []  # a cell that was left out
 
 
