@@ -97,6 +97,33 @@ def clone_into_new_namespaces(scene: Scene) -> bool:
     return pid > 0
 
 
+@ATTEMPTS.add
+def ask_userfaultfd_for_anything(scene: Scene) -> bool:
+    """An executor has a descriptor of it, on which its notes of written pages hang."""
+    import ctypes
+    import fcntl
+    import mmap
+    import os
+    import platform
+    import struct
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    number = {"x86_64": 323, "aarch64": 282}[platform.machine()]
+    user_mode_only, write_protect = 1, 2
+    made = libc.syscall(ctypes.c_long(number), ctypes.c_long(os.O_CLOEXEC | user_mode_only))
+    page = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    at = ctypes.addressof(ctypes.c_char.from_buffer(page))
+    for descriptor in [made] if made >= 0 else range(256):
+        try:
+            if made >= 0:
+                fcntl.ioctl(descriptor, 0xC018_AA3F, bytearray(struct.pack("3Q", 0xAA, 0, 0)))
+            fcntl.ioctl(descriptor, 0xC020_AA00, bytearray(struct.pack("4Q", at, mmap.PAGESIZE, write_protect, 0)))
+        except OSError:
+            continue
+        return True
+    return False
+
+
 @ATTEMPTS.for_root
 def type_into_the_terminal_above(scene: Scene) -> bool:
     import errno

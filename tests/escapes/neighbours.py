@@ -119,11 +119,21 @@ def find_an_inherited_descriptor(scene: Scene) -> bool:
             status = os.fstat(number)
         except OSError:
             continue
-        proc = stat.S_ISREG(status.st_mode) and status.st_size == 0 and b"PPid" in os.pread(number, 4096, 0)
-        found.append("status" if proc else stat.S_IFMT(status.st_mode))
-    # an executor's one socket, and the pagemap and status of itself in /proc
-    own = 3 if found == [stat.S_IFREG, "status", stat.S_IFSOCK] else int(found == [stat.S_IFSOCK])
-    return len(found) > own
+        kind = stat.S_IFMT(status.st_mode)
+        if kind == stat.S_IFREG and status.st_size == 0:
+            try:
+                proc = b"PPid" in os.pread(number, 4096, 0)
+            except OSError:  # what the kernel's notes of written pages hang on
+                kind, proc = 0, False
+            kind = "status" if proc else kind
+        found.append(kind)
+    # an executor's one socket, the pagemap and status of itself in /proc, and the notes of its written pages
+    allowed = [stat.S_IFSOCK, stat.S_IFREG, "status", 0]
+    for kind in found:
+        if kind not in allowed:
+            return True
+        allowed.remove(kind)
+    return False
 
 
 @ATTEMPTS.add

@@ -91,6 +91,10 @@ KINDS: dict[str, tuple[str, str]] = {
     "file in /tmp": ("open('/tmp/mine', 'w').close()", "os.listdir('/tmp')"),
     "file in /dev/shm": ("open('/dev/shm/mine', 'w').close()", "os.listdir('/dev/shm')"),
     "open descriptor": ("os.dup(1)", "[n for n in range(99) if opened(n)]"),
+    "notes of written pages ended": (
+        "[os.close(n) for n in range(99) if opened(n) and not os.fstat(n).st_mode >> 12]",
+        "[n for n in range(99) if opened(n)]",
+    ),
     "umask": ("os.umask(0o777)", "os.umask(0o22)"),
     "limit": (
         "resource.setrlimit(resource.RLIMIT_CPU, (999, 999))",

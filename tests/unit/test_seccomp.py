@@ -25,6 +25,8 @@ def verdict(code: bytes, architecture: int, number: int, first: int = 0, second:
         at += 1
         if kind == 0x20:
             value = struct.unpack_from("=I", data, operand)[0]
+        elif kind == 0x54:
+            value &= operand
         elif kind == 0x06:
             return {0x7FFF_0000: ALLOWED, 0x8000_0000: KILLED}.get(operand, operand & 0xFFFF)
         else:
@@ -69,6 +71,14 @@ def test_nobody_types_into_the_terminal_above(machine: tuple[bytes, int, int]) -
     said = {request: verdict(code, architecture, ioctl, 0, request) for request in (0x5401, 0x5412, 0x541C)}
     assert said == {0x5401: ALLOWED, 0x5412: errno.EPERM, 0x541C: errno.EPERM}
     assert verdict(code, architecture, ioctl, 0, 0x1_0000_5412) == errno.EPERM  # the kernel reads 32 bits
+
+
+def test_nothing_is_asked_of_userfaultfd_and_the_page_map_is(machine: tuple[bytes, int, int]) -> None:
+    code, architecture, column = machine
+    ioctl = (16, 29)[column]
+    register, of_dev, scan = 0xC020_AA00, 0x0000_AA00, 0xC060_6610
+    said = {request: verdict(code, architecture, ioctl, 0, request) for request in (register, of_dev, scan)}
+    assert said == {register: errno.EPERM, of_dev: errno.EPERM, scan: ALLOWED}
 
 
 def test_newer_calls_are_not_there_and_other_machines_are_killed(machine: tuple[bytes, int, int]) -> None:

@@ -6,6 +6,7 @@ with nnsight, unmodified, and sends back what was saved.  Everything it says tra
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import random
@@ -142,8 +143,9 @@ def run(
         BaseException: whatever the block raises.
     """
     _set_environment(model, env, allowance.adapters)
+    objects = model._remoteable_persistent_objects() if "peft" in env else _persistent_objects(model)
     try:
-        tracer = RequestModel.deserialize(payload, model._remoteable_persistent_objects(), compress=compress)
+        tracer = RequestModel.deserialize(payload, objects, compress=compress)
     except Exception as error:
         raise Unreadable(_unreadable(error)) from error
     _name_classes()
@@ -162,6 +164,13 @@ def run(
         return on_host(model._module, saved)
     finally:
         dec()
+
+
+@functools.cache
+def _persistent_objects(model: nnsight.TransformersModel) -> dict[str, Any]:
+    """What a payload may refer to by name: found once, by the first rehearsal, since every job finds the same model."""
+    objects: dict[str, Any] = model._remoteable_persistent_objects()
+    return objects
 
 
 def _set_environment(model: nnsight.TransformersModel, env: dict[str, Any], adapters: dict[str, str]) -> None:
@@ -197,8 +206,13 @@ def _name_classes() -> None:
 
 
 def _draw_seeds() -> None:
-    """Start every job at a random state of its own, not its zygote's nor that of the job before."""
-    torch.seed()
+    """Start every job at a random state of its own, not its zygote's nor that of the job before.
+
+    Not by ``torch.seed()``, which keeps a stack trace for each kind of device that is not there.
+    """
+    seed = torch.default_generator.seed()
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
     np.random.seed()
     random.seed()
 

@@ -15,18 +15,16 @@ import ctypes
 import gc
 import itertools
 import mmap
+import reprlib
 import types
 import warnings
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from edif_backend.executors.pages import OWN, PRESENT
-
-_Numbers = npt.NDArray[np.int64]
+from edif_backend.executors.own_pages import Numbers, OwnPages
 
 _WORD = 8
 _HEADER = 16  # reference count and type
@@ -41,10 +39,13 @@ _HEAP_TYPE = 1 << 9
 _MAX_SLOTS_BYTES = 256
 _REHEARSALS = 6
 _PAGE_WORDS = mmap.PAGESIZE // _WORD
-_NEAR_PAGES = 64
 
 #: This process's memory, word by word, from address 8 on (numpy takes no array at address 0).
 _memory = np.ctypeslib.as_array((ctypes.c_uint64 * (1 << 44)).from_address(_WORD))
+
+
+#: Writes things out without going through all that they hold: ``sys.modules`` holds thousands.
+_BRIEFLY = reprlib.Repr()
 
 
 class Heap:
@@ -52,7 +53,7 @@ class Heap:
 
     def __init__(self, objects: list[Any], places: list[list[int]]) -> None:
         self._objects = objects
-        self._caches: dict[int, tuple[Callable[[Any, Any], None], Any, Any]] = {}
+        self._caches: dict[int, _Cache] = {}
         counts = np.fromiter(map(len, places), np.int64, len(places))
         self._words = _Words(np.repeat(np.arange(len(places)), counts), _flat(places, int(counts.sum())))
         # What lists and sets hold lies elsewhere, at places that are good as long as the words above are unchanged.
@@ -60,12 +61,8 @@ class Heap:
         owners, starts, counts, steps = tables.reshape(-1, 4).T
         within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         self._items = _Words(np.repeat(owners, counts), np.repeat(starts, counts) + within * np.repeat(steps, counts))
-        self._pages = np.union1d(self._words.pages, self._items.pages)
-        # Runs of pages close to each other, to be looked up in one reading: the first page and how many.
-        runs = np.split(self._pages, np.flatnonzero(np.diff(self._pages) > _NEAR_PAGES) + 1)
-        self._runs = [(int(run[0]), int(run[-1] - run[0]) + 1) for run in runs]
-        starts = np.cumsum([0, *(count for _, count in self._runs[:-1])])
-        self._entries_at = np.concatenate([run - run[0] + start for run, start in zip(runs, starts, strict=True)])
+        #: Numbers of the pages that all of it lies on, ascending.
+        self.pages: Numbers = np.union1d(self._words.pages, self._items.pages)
 
     @classmethod
     def of(cls, objects: list[Any]) -> Heap:
@@ -113,28 +110,29 @@ class Heap:
         gc.collect()
 
     def _put_back(self) -> None:
-        for restore, thing, before in self._caches.values():
-            restore(thing, before)
+        for cache in self._caches.values():
+            cache.put_back()
 
-    def changed(self, pagemap: BinaryIO | None = None) -> str:
+    def changed(self, own: OwnPages | None = None) -> str:
         """Put caches back, then name the first things that are not what they were; empty when all are.
 
         Args:
-            pagemap: this process's ``/proc/self/pagemap``: with it, only pages that are not shared any more are read.
+            own: tells pages of this process; with it, only those that are not shared any more are read.
         """
         self._put_back()
-        return self._names(self._changed(pagemap))
+        return self._names(self._changed(own))
 
-    def accept(self, pagemap: BinaryIO) -> None:
+    def accept(self, own: OwnPages) -> None:
         """In a fork: what has changed by now, by its own set-up, is how a job must leave it."""
-        moved = [number for number in self._changed(pagemap) if type(self._objects[number]) in (list, set)]
+        pages = own.since_fork(self.pages)
+        moved = [number for number in self._changed_on(pages) if type(self._objects[number]) in (list, set)]
         if moved:
             self._put_back_later(moved)
-        self._words.note_again(self._own(pagemap))
+        self._words.note_again(pages)
         # All as of one moment: what is put back together must belong together.
-        self._caches = {i: (restore, thing, thing.copy()) for i, (restore, thing, _) in self._caches.items()}
+        self._caches = {i: _Cache(cache.thing) for i, cache in self._caches.items()}
 
-    def settle(self, pagemap: BinaryIO, rehearse: Callable[[], None]) -> None:
+    def settle(self, own: OwnPages, rehearse: Callable[[], None]) -> None:
         """In a fork that has changed where its jobs compute: put back what they change there, too.
 
         Raises:
@@ -143,54 +141,64 @@ class Heap:
         for _ in range(_REHEARSALS):
             rehearse()
             self.let_go()
-            changed = self._changed(pagemap)
+            changed = self._changed(own)
             if not changed:
                 return
             self._put_back_later(changed)
-            self._words.note_again(self._own(pagemap))
-            self._caches = {i: (restore, thing, thing.copy()) for i, (restore, thing, _) in self._caches.items()}
+            self._words.note_again(own.among(self.pages))
+            self._caches = {i: _Cache(cache.thing) for i, cache in self._caches.items()}
         raise NotImplementedError(f"jobs keep changing {self._names(changed)}")
 
-    def _changed(self, pagemap: BinaryIO | None = None) -> list[int]:
+    def _changed(self, own: OwnPages | None = None) -> list[int]:
+        return self._changed_on(None if own is None else own.among(self.pages))
+
+    def _changed_on(self, pages: Numbers | None) -> list[int]:
+        """What is not as it was, as far as it lies on these pages (None: on any)."""
+
         def minded(numbers: list[int]) -> list[int]:
             return [number for number in numbers if number not in self._caches]
 
-        own = None if pagemap is None else self._own(pagemap)
-        return minded(self._words.changed(own)) or minded(self._items.changed(own))
-
-    def _own(self, pagemap: BinaryIO) -> _Numbers:
-        """The pages that this process no longer shares with the zygote; nothing was written to all others."""
-        entries = memoryview(bytearray(sum(count for _, count in self._runs) * _WORD))
-        at = 0
-        for first, count in self._runs:
-            pagemap.seek(first * _WORD)
-            piece = pagemap.read(count * _WORD)
-            if len(piece) != count * _WORD:
-                raise OSError("the kernel does not tell which pages are this process's own")
-            entries[at : at + len(piece)] = piece
-            at += len(piece)
-        found = np.frombuffer(entries, np.uint64)[self._entries_at]
-        own: _Numbers = self._pages[(found & np.uint64(PRESENT | OWN)) != np.uint64(PRESENT)]
-        return own
+        return minded(self._words.changed(pages)) or minded(self._items.changed(pages))
 
     def _put_back_later(self, numbers: list[int]) -> None:
         strange = [number for number in numbers if type(self._objects[number]) not in _RESTORERS]
         if strange:
             raise NotImplementedError(f"a job changes what cannot be put back: {self._names(strange)}")
         for number in numbers:
-            thing = self._objects[number]
-            self._caches[number] = (_RESTORERS[type(thing)], thing, thing.copy())
+            self._caches[number] = _Cache(self._objects[number])
         if any(not issubclass(type(self._objects[number]), dict) for number in numbers):
-            self._items = self._items.without(numbers)  # they may have moved away from there
+            self._items.forget(numbers)  # they may have moved away from there
 
     def _names(self, numbers: list[int]) -> str:
-        return "; ".join(f"{type(self._objects[i]).__name__} {self._objects[i]!r:.100}" for i in numbers[:3])
+        shown = (self._objects[i] for i in numbers[:3])
+        return "; ".join(f"{type(thing).__name__} {_BRIEFLY.repr(thing):.100}" for thing in shown)
+
+
+class _Cache:
+    """What is put back after each job, and as what."""
+
+    def __init__(self, thing: Any) -> None:
+        self.thing = thing
+        self._before = thing.copy()
+        self._restore = _RESTORERS[type(thing)]
+        self._tag_at = _places(thing)[0] if isinstance(thing, dict) else None
+        self._tag = self._read_tag()
+
+    def put_back(self) -> None:
+        """Put it back; most of the dicts have not changed since, and say so by their tag."""
+        if self._tag is not None and self._tag == self._read_tag():
+            return
+        self._restore(self.thing, self._before)
+        self._tag = self._read_tag()
+
+    def _read_tag(self) -> int | None:
+        return None if self._tag_at is None else int(_memory[self._tag_at])
 
 
 class _Words:
     """Words of memory, each with the number of the object that it belongs to."""
 
-    def __init__(self, owners: _Numbers, places: _Numbers) -> None:
+    def __init__(self, owners: Numbers, places: Numbers) -> None:
         order = np.argsort(places)
         self._owners, self._places = owners[order], places[order]
         self._before = _memory[self._places]
@@ -200,17 +208,17 @@ class _Words:
         self._is_near = np.zeros(len(self.pages), bool)
         self._near = self._near_places = self._near_before = np.empty(0, np.int64)
 
-    def changed(self, own: _Numbers | None) -> list[int]:
+    def changed(self, own: Numbers | None) -> list[int]:
         """The objects whose words on the pages ``own`` (None: on all) are not what they were."""
         return [int(number) for number in np.unique(self._owners[self._differing(own)])]
 
-    def note_again(self, own: _Numbers) -> None:
+    def note_again(self, own: Numbers) -> None:
         """Take the words as they are now for what they were."""
         differing = self._differing(own)
         self._before[differing] = _memory[self._places[differing]]
         self._near_before = self._before[self._near]
 
-    def _differing(self, own: _Numbers | None) -> _Numbers:
+    def _differing(self, own: Numbers | None) -> Numbers:
         if own is None:
             return np.flatnonzero(_memory[self._places] != self._before)
         at = np.searchsorted(self.pages, own)
@@ -221,13 +229,17 @@ class _Words:
             self._near = np.concatenate((self._near, more))
             self._near_places, self._near_before = self._places[self._near], self._before[self._near]
             self._is_near[fresh] = True
-        differing: _Numbers = self._near[_memory[self._near_places] != self._near_before]
+        differing: Numbers = self._near[_memory[self._near_places] != self._near_before]
         return differing
 
-    def without(self, numbers: list[int]) -> _Words:
-        """The words of all other objects."""
-        kept = ~np.isin(self._owners, numbers)
-        return _Words(self._owners[kept], self._places[kept])
+    def forget(self, numbers: list[int]) -> None:
+        """Mind these objects no more; what was theirs may be no memory any more, so it is not read either."""
+        forgotten = np.zeros(int(self._owners.max(initial=0)) + 1, bool)
+        forgotten[[number for number in numbers if number < len(forgotten)]] = True
+        at = np.flatnonzero(forgotten[self._owners])
+        self._places[at] = id(self) // _WORD  # its type, which stays what it is
+        self._before[at] = _memory[self._places[at]]
+        self._near_places, self._near_before = self._places[self._near], self._before[self._near]
 
 
 def works() -> bool:
@@ -309,7 +321,7 @@ def _mutable(caches: Mapping[int, Any], known: set[int]) -> tuple[list[Any], lis
     return [thing for thing, _ in found.values()], [places for _, places in found.values()]
 
 
-def _flat(rows: list[list[int]], count: int) -> _Numbers:
+def _flat(rows: list[list[int]], count: int) -> Numbers:
     return np.fromiter(itertools.chain.from_iterable(rows), np.int64, count)
 
 

@@ -38,11 +38,18 @@ Stretch = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class _Mapping:
+class Mapping:
+    """A line of ``/proc/self/maps``."""
+
     start: int
     end: int
     writable: bool
     name: str
+
+    @property
+    def anonymous(self) -> bool:
+        """Whether it is no part of a file."""
+        return self.name in ("", "[heap]")
 
 
 def weights_to_huge_pages(module: torch.nn.Module) -> bool:
@@ -86,7 +93,7 @@ def weights_to_huge_pages(module: torch.nn.Module) -> bool:
 def collapse_heap() -> None:
     """Ask the kernel to put this process's anonymous memory into huge pages."""
     for mapping in _mappings():
-        if not mapping.writable or mapping.name not in ("", "[heap]"):
+        if not mapping.writable or not mapping.anonymous:
             continue
         start = -(-mapping.start // _HUGE) * _HUGE
         length = mapping.end // _HUGE * _HUGE - start
@@ -127,13 +134,16 @@ def give_back_free() -> None:
     _malloc_trim(0)
 
 
+def private_memory() -> list[Mapping]:
+    """What this process may write to and shares with nobody but by forking, in the order of addresses."""
+    return [mapping for mapping in _mappings() if mapping.writable and not mapping.name.startswith("[v")]
+
+
 def _own_pages() -> list[Stretch]:
     """Writable pages that this process shares with nobody, in stretches."""
     found: list[Stretch] = []
     with open("/proc/self/pagemap", "rb", buffering=0) as pagemap:
-        for mapping in _mappings():
-            if not mapping.writable or mapping.name.startswith("[v"):
-                continue
+        for mapping in private_memory():
             pagemap.seek(mapping.start // _PAGE * 8)
             entries = pagemap.read((mapping.end - mapping.start) // _PAGE * 8)
             address = mapping.start
@@ -147,13 +157,13 @@ def _own_pages() -> list[Stretch]:
     return found
 
 
-def _mappings() -> Iterator[_Mapping]:
+def _mappings() -> Iterator[Mapping]:
     with open("/proc/self/maps", encoding="utf-8") as file:
         lines = file.readlines()
     for line in lines:
         addresses, permissions, _, _, _, *name = line.split(maxsplit=5)
         start, end = (int(address, 16) for address in addresses.split("-"))
-        yield _Mapping(start, end, permissions.startswith("rw-p"), name[0].strip() if name else "")
+        yield Mapping(start, end, permissions.startswith("rw-p"), name[0].strip() if name else "")
 
 
 def _huge_bytes() -> int:

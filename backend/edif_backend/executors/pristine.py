@@ -15,10 +15,12 @@ import contextvars
 import decimal
 import faulthandler
 import gc
+import inspect
 import locale
 import mmap
 import os
 import resource
+import select
 import signal
 import sys
 import time
@@ -32,7 +34,8 @@ import numpy as np
 import torch
 
 from edif_backend.executors.heap import Heap, works
-from edif_backend.executors.pages import OWN, PRESENT, Stretch, give_back_free
+from edif_backend.executors.own_pages import OwnPages, watchable
+from edif_backend.executors.pages import Stretch, give_back_free
 
 #: Lines of /proc/self/status that a job can change and nobody sees otherwise.
 _STATUS = (b"Umask", b"Threads", b"SigBlk", b"SigIgn", b"SigCgt", b"NoNewPrivs", b"Seccomp_filters", b"Cpus_allowed")
@@ -43,12 +46,12 @@ _TELLING = ("_get_", "_is_", "_are_", "_len_", "get_", "is_", "are_")
 _LOOKS_FOR_DEVICES = ("_get_accelerator",)
 _LIMITS = tuple(getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_"))
 _DESCRIPTORS = 256
+#: Without making each number and answer a name, which takes ten times as long.
+_handler_of = inspect.unwrap(signal.getsignal)
+_SIGNALS = tuple(map(int, signal.valid_signals()))
 _PRIVATE = ("/tmp", "/dev/shm")
 _SMALLEST = 5e-324
 _NOTHING = object()
-_ENTRY_BYTES = 8
-#: Of an entry of /proc/self/pagemap: swapped out, and a page of a file.
-_SWAPPED, _OF_FILE = 1 << 62, 1 << 61
 #: An executor that has come to hold so much more is not kept.
 _GROWTH_BYTES = 64 << 20
 
@@ -94,12 +97,17 @@ class Untouched:
         except NotImplementedError as error:
             raise CannotTell(str(error)) from error
 
+    def watched(self) -> list[Stretch]:
+        """The memory that forks ask about after each job; empty where that cannot be noted as it is written to."""
+        return watchable(self.heap.pages, self.weights)
+
 
 class Pristine:
     """One executor: made behind its walls, before its first job; asked after each.
 
     Args:
-        pagemap, status: this process's files of these names in ``/proc/self``, opened before ``/proc`` was covered.
+        own: tells the pages of this process.
+        status: its file of that name in ``/proc/self``, opened before ``/proc`` was covered.
         rehearse: plays a job through, where this process computes elsewhere than the zygote.
 
     Raises:
@@ -109,19 +117,22 @@ class Pristine:
     def __init__(
         self,
         untouched: Untouched,
-        pagemap: BinaryIO,
+        own: OwnPages,
         status: BinaryIO,
         rehearse: Callable[[], None] | None = None,
     ) -> None:
         self._untouched = untouched
-        self._pagemap = pagemap
+        self._own = own
         self._status = status
         self._resident_bytes = 0
+        self._any_descriptor = select.poll()
+        for descriptor in range(_DESCRIPTORS):
+            self._any_descriptor.register(descriptor, 0)
         self._before = dict(self._outside())
         gc.collect()
-        untouched.heap.accept(pagemap)
+        untouched.heap.accept(own)
         if rehearse:
-            untouched.heap.settle(pagemap, rehearse)
+            untouched.heap.settle(own, rehearse)
         give_back_free()  # what the notes have passed through
         self._before = dict(self._outside())  # the first time, some of it was made by looking
 
@@ -129,21 +140,12 @@ class Pristine:
         """Put caches back, let go what the job has left, and name what has changed; empty when nothing has."""
         heap = self._untouched.heap
         heap.let_go()
-        if found := heap.changed(self._pagemap):
+        if found := heap.changed(self._own):
             return found
         now = dict(self._outside())
         if differing := [name for name, value in self._before.items() if now[name] != value]:
             return ", ".join(differing)
-        return "weights" if self._written() else self._grown()
-
-    def _written(self) -> bool:
-        for start, length in self._untouched.weights:
-            self._pagemap.seek(start // mmap.PAGESIZE * _ENTRY_BYTES)
-            entries = np.frombuffer(self._pagemap.read(length // mmap.PAGESIZE * _ENTRY_BYTES), np.uint64)
-            own = (entries & np.uint64(PRESENT | OWN | _OF_FILE)) == np.uint64(PRESENT | OWN)
-            if np.any(own | ((entries & np.uint64(_SWAPPED)) != 0)):
-                return True
-        return False
+        return "weights" if self._own.any(self._untouched.weights) else self._grown()
 
     def _grown(self) -> str:
         now = next(int(line.split()[1]) * 1024 for line in self._lines() if line.startswith(_RESIDENT))
@@ -174,13 +176,13 @@ class Pristine:
         yield (
             "signals",
             (
-                [signal.getsignal(number) for number in signal.valid_signals()],
+                [_handler_of(number) for number in _SIGNALS],
                 [signal.getitimer(timer) for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)],
             ),
         )
         yield "limits", ([resource.getrlimit(limit) for limit in _LIMITS], os.getpriority(os.PRIO_PROCESS, 0))
         yield "process", [line for line in self._lines() if line.startswith(_STATUS)]
-        yield "descriptors", list(_descriptors())
+        yield "descriptors", list(_descriptors(self._any_descriptor))
         yield "files", [entry for folder in _PRIVATE for entry in _folders(folder)]
 
 
@@ -219,13 +221,17 @@ def _stretches(tensors: tuple[torch.Tensor, ...]) -> Iterator[Stretch]:
         yield start, end - start
 
 
-def _descriptors() -> Iterator[tuple[int, int, int]]:
+def _descriptors(every: select.poll) -> Iterator[tuple[int, int, int]]:
+    """Those that are open, each with what it is of; ``every`` has them all, and one call tells which are not open."""
+    try:
+        closed = {descriptor for descriptor, events in every.poll(0) if events & select.POLLNVAL}
+    except OSError:  # the limit is lower now, and that is told as well
+        closed = set()
     for descriptor in range(_DESCRIPTORS):
-        try:
-            found = os.fstat(descriptor)
-        except OSError:
-            continue
-        yield descriptor, found.st_dev, found.st_ino
+        if descriptor not in closed:
+            with contextlib.suppress(OSError):
+                found = os.fstat(descriptor)
+                yield descriptor, found.st_dev, found.st_ino
 
 
 def _folders(folder: str) -> Iterator[tuple[str, int]]:

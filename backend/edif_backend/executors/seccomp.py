@@ -52,11 +52,13 @@ _X32 = 0x4000_0000
 #: A thread, and none of the new namespaces.
 _CLONE_THREAD, _CLONE_NEW = 0x0001_0000, 0x7E02_0080
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C  # type into the terminal of whoever started us
+#: Of requests to userfaultfd: an executor has one (``own_pages``), and nothing more can be asked of it.
+_KIND_BITS, _USERFAULTFD = 0xFF00, 0xAA00
 
 #: ``AUDIT_ARCH_…`` and the column of the tables above.
 _MACHINES = {"x86_64": (0xC000_003E, 0), "aarch64": (0xC000_00B7, 1)}
 
-_LOAD, _EQUAL, _GREATER_EQUAL, _BITS, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_LOAD, _AND, _EQUAL, _GREATER_EQUAL, _BITS, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x45, 0x06
 _NUMBER, _ARCHITECTURE, _FIRST, _SECOND = 0, 4, 16, 24  # offsets in struct seccomp_data
 _ALLOW, _KILL = 0x7FFF_0000, 0x8000_0000
 _REFUSE, _ABSENT = 0x0005_0000 | errno.EPERM, 0x0005_0000 | errno.ENOSYS
@@ -66,6 +68,11 @@ _PR_SET_SECCOMP, _MODE_FILTER = 22, 2
 _libc = ctypes.CDLL(None, use_errno=True)
 
 _Step = tuple[int, int, int, int]  # code, jump if true, jump if false, value
+
+
+def number(name: str, machine: str) -> int | None:
+    """The number of a denied call; None for a machine without a table."""
+    return DENIED[name][_MACHINES[machine][1]] if machine in _MACHINES else None
 
 
 def program(machine: str, local_sockets: bool = False) -> bytes | None:
@@ -98,10 +105,12 @@ def program(machine: str, local_sockets: bool = False) -> bytes | None:
         (_RETURN, 0, 0, _REFUSE),
     ]
     steps += [
-        (_EQUAL, 0, 4, _IOCTL[column]),
+        (_EQUAL, 0, 6, _IOCTL[column]),
         (_LOAD, 0, 0, _SECOND),
-        (_EQUAL, 1, 0, _TIOCSTI),
-        (_EQUAL, 0, 1, _TIOCLINUX),
+        (_EQUAL, 3, 0, _TIOCSTI),
+        (_EQUAL, 2, 0, _TIOCLINUX),
+        (_AND, 0, 0, _KIND_BITS),
+        (_EQUAL, 0, 1, _USERFAULTFD),
         (_RETURN, 0, 0, _REFUSE),
         (_RETURN, 0, 0, _ALLOW),
     ]

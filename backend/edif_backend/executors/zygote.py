@@ -33,12 +33,13 @@ if TYPE_CHECKING:
     from nnsight import TransformersModel
 
     from edif_backend.executors.on_devices import OnDevices
+    from edif_backend.executors.own_pages import OwnPages
     from edif_backend.executors.pristine import Pristine, Untouched
     from edif_backend.executors.rehearsal import Rehearsal
     from edif_backend.executors.weights_keeper import Keeper
 
-#: What an executor does behind its walls: with its socket, and its own pagemap and status of ``/proc``.
-Execute = Callable[[socket.socket, BinaryIO, BinaryIO], None]
+#: What an executor does behind its walls: with its socket, what tells its own pages, and its status of ``/proc``.
+Execute = Callable[[socket.socket, "OwnPages", BinaryIO], None]
 
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -47,11 +48,17 @@ class Zygote:
     """The loop that forks executors and reports those that end."""
 
     def __init__(
-        self, control: socket.socket, config: ZygoteConfig, execute: Execute, placed: OnDevices | None = None
+        self,
+        control: socket.socket,
+        config: ZygoteConfig,
+        execute: Execute,
+        tell_own: Callable[[BinaryIO], OwnPages],
+        placed: OnDevices | None = None,
     ) -> None:
         self._control = control
         self._config = config
         self._execute = execute
+        self._tell_own = tell_own
         self._placed = placed
 
     def serve(self) -> None:
@@ -150,8 +157,9 @@ class Zygote:
                 open("/proc/self/pagemap", "rb", buffering=0) as pagemap,
                 open("/proc/self/status", "rb") as told,
             ):
+                own = self._tell_own(pagemap)  # behind the walls it is too late to begin
                 if self._closed_in(sock):
-                    self._execute(sock, pagemap, told)
+                    self._execute(sock, own, told)
                     status = 0
         finally:
             os._exit(status)
@@ -295,12 +303,12 @@ def main() -> None:
     measured = profile.model_dump() if profile and not config.profile else None
     control.sendall(frames.words(Kind.READY, seconds=seconds, parameters=parameters, profile=measured))
 
-    def execute(sock: socket.socket, pagemap: BinaryIO, status: BinaryIO) -> None:
+    def execute(sock: socket.socket, own: OwnPages, status: BinaryIO) -> None:
         from edif_backend.executors.executor import serve, serve_refusal, serve_while_pristine
 
         pages.make_own(touched)  # while it waits for its job
         try:
-            pristine = make_ready(rehearsal, placed, untouched, pagemap, status)
+            pristine = make_ready(rehearsal, placed, untouched, own, status)
         except Exception as error:  # noqa: BLE001 - whatever it is, it must be told, for nothing else hears it
             serve_refusal(sock, f"{type(error).__name__}: {error}")
             return
@@ -310,7 +318,15 @@ def main() -> None:
         else:
             serve(sock, model, config.threads, allowance, layout)
 
-    Zygote(control, config, execute, placed).serve()
+    Zygote(control, config, execute, telling_own(untouched, config), placed).serve()
+
+
+def telling_own(untouched: Untouched | None, config: ZygoteConfig) -> Callable[[BinaryIO], OwnPages]:
+    """How forks tell their own pages: beside a GPU, whose driver has memory of its own ways, by the page map."""
+    from edif_backend.executors.own_pages import own_pages
+
+    watched = untouched.watched() if untouched and not config.nodes else []
+    return lambda pagemap: own_pages(pagemap, watched)
 
 
 def insist_on_one_thread() -> None:
@@ -321,7 +337,7 @@ def insist_on_one_thread() -> None:
 
 
 def make_ready(
-    rehearsal: Rehearsal, placed: OnDevices | None, untouched: Untouched | None, pagemap: BinaryIO, status: BinaryIO
+    rehearsal: Rehearsal, placed: OnDevices | None, untouched: Untouched | None, own: OwnPages, status: BinaryIO
 ) -> Pristine | None:
     """In an executor, before its first job: come to the weights, note how everything is; None: it takes one job.
 
@@ -336,7 +352,7 @@ def make_ready(
     if not untouched:
         return None
     try:
-        return Pristine(untouched, pagemap, status, rehearsal.play_whole if placed else None)
+        return Pristine(untouched, own, status, rehearsal.play_whole if placed else None)
     except NotImplementedError:  # jobs change what cannot be put back
         return None
 
