@@ -24,9 +24,11 @@ from edif_protocol.installation import Installation
 _LOG_LINES = 12
 _PAUSE_S = 0.3
 
-#: What needs more starts than this will not mend itself; the dispatcher may have to wait for Ray.
+#: What needs more starts than this will not mend itself.  Ray gives up when it was not up within 30 s, which a busy
+#: machine's next start mends, and the dispatcher may have to wait for Ray.
 _STARTS = 3
-_STARTS_OF_DISPATCHER = 6
+_STARTS_OF_THE_SLOW = 6
+_SLOW = ("ray", "dispatcher")
 
 
 @cache
@@ -104,7 +106,7 @@ def wait_until_serving(installation: Installation, timeout_s: float, say: Callab
             raise SetupFailed(f"The supervisor was stopped meanwhile; see {log_file(installation, 'supervisor')}.")
         for program in found:
             starts.add((program.role, program.started_at))
-            allowed = _STARTS_OF_DISPATCHER if program.role == "dispatcher" else _STARTS
+            allowed = _STARTS_OF_THE_SLOW if program.role in _SLOW else _STARTS
             if sum(role == program.role for role, _ in starts) > allowed:
                 raise SetupFailed(_died(installation, program))
         missing = waiting_for(installation, began_at)
