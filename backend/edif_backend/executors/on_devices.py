@@ -33,7 +33,7 @@ class OnDevices:
             ModelUnusable: the devices do not take the model.
         """
         if config.entry.get("dtype") == "int8":
-            raise ModelUnusable("int8 is for models in the host's memory: choose bfloat16 for one on a GPU.")
+            raise ModelUnusable("int8 is for models in the host's memory: choose bfloat16 or nf4 for one on a GPU.")
         self._module, self._config = model._module, config
         names = [device for device, _ in config.devices]
         self.layout = Layout.of(self._module, names, device_of(self._module, config.devices))
