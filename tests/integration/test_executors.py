@@ -5,7 +5,6 @@ Needs bubblewrap; no Ray, no gateway.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import socket
 import sys
@@ -68,17 +67,6 @@ def trace_of(model: TransformersModel, code: Callable[[], Any]) -> bytes:
 async def answer(pool: ExecutorPool, model: TransformersModel, code: Callable[[], Any]) -> Any:
     """What ``code`` returns when it runs in the jail."""
     return (await Job(pool).run(trace_of(model, code)))["answer"]
-
-
-async def test_an_executor_that_cannot_be_closed_in_runs_nothing_and_says_why(snapshot: Snapshot) -> None:
-    no_tmp = dataclasses.replace(LIMITS, tmp_bytes=-1)  # the kernel refuses to mount it
-    executors = ExecutorPool(ENTRY.model_dump(mode="json"), Path(snapshot.folder), no_tmp, ready=1)
-    await executors.start(lambda _: None)
-    try:
-        with pytest.raises(ExecutorLost, match=r"could not be made ready: it could not be closed in .*mount"):
-            await Job(executors).run(b"never read")
-    finally:
-        await executors.stop()
 
 
 async def test_a_trace_gives_what_it_gives_locally_bit_for_bit(pool: ExecutorPool, model: TransformersModel) -> None:

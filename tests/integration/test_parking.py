@@ -1,9 +1,13 @@
-"""A pool of executors that gives its place up and takes it again, its model cut over simulated devices; no Ray."""
+"""A pool of executors that gives its place up and takes it again, and one whose executors get no walls; no Ray.
+
+The model of the first is cut over simulated devices.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,7 +18,7 @@ import torch
 from nnsight import TransformersModel
 from tests.pool_jobs import Capture, Job
 
-from edif_backend.errors import ModelUnusable
+from edif_backend.errors import ExecutorLost, ModelUnusable
 from edif_backend.executors.pool import ExecutorPool, Limits
 from edif_backend.models.catalogue import TINY_ID, ModelEntry
 from edif_backend.models.memory import layer_bytes
@@ -90,5 +94,16 @@ async def test_parts_that_are_too_small_are_refused_with_the_sizes(snapshot: Sna
     try:
         with pytest.raises(ModelUnusable, match=r"cannot be spread over devices: .* do not fit into 2 parts of 2,000"):
             await executors.start(lambda _: None)
+    finally:
+        await executors.stop()
+
+
+async def test_an_executor_that_cannot_be_closed_in_runs_nothing_and_says_why(snapshot: Snapshot) -> None:
+    no_tmp = dataclasses.replace(LIMITS, tmp_bytes=-1)  # the kernel refuses to mount it
+    executors = ExecutorPool(ENTRY.model_dump(mode="json"), Path(snapshot.folder), no_tmp, ready=1)
+    await executors.start(lambda _: None)
+    try:
+        with pytest.raises(ExecutorLost, match=r"could not be made ready: it could not be closed in .*mount"):
+            await Job(executors).run(b"never read")
     finally:
         await executors.stop()
