@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import nbformat
 import pytest
 from nbconvert import HTMLExporter
 from nbformat.v4 import new_code_cell, new_notebook
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 from tests.e2e.gallery import KINDS
 from tests.e2e.own_lab import RESULTS, keep, photograph, serious
 
@@ -138,7 +139,27 @@ def test_a_run_is_followed_cancelled_and_followed_up(lab: str, browser: Browser,
     third.scroll_into_view_if_needed()
     photograph(page, "followed-up", "JupyterLab Light")
 
+    one_is_drawn_onto_another(page, grid, third)
     page.close()
+
+
+def one_is_drawn_onto_another(page: Page, grid: Locator, below: Locator) -> None:
+    """One cell drawn onto another patches the one into the other, in the cell below that was written before."""
+    one, other = (grid.locator(f'td[data-row="{row}"][data-column="{column}"]') for row, column in ((4, 8), (1, 12)))
+    one.hover(timeout=60_000)
+    # beside the pinned cell itself there is less to say, and what stands below stays where it is
+    before = below.bounding_box()
+    grid.locator(".edif-pinned").hover(timeout=60_000)
+    assert below.bounding_box() == before
+    one.hover(timeout=60_000)
+    page.mouse.down()
+    expect(one).to_have_class(re.compile("edif-taken"))
+    other.hover()
+    photograph(page, "drawn", "JupyterLab Light")
+    page.mouse.up()
+    expect(below.locator(".jp-InputArea")).to_contain_text("(layer=4, position=12, source=(1, 8), site=")
+    expect(below).to_contain_text("patched with that of layer 1, position 8 (denoise)", timeout=240_000)
+    assert grid.locator(".edif-taken").count() == 0
 
 
 def run_to(page: Page, at: int) -> None:
