@@ -37,6 +37,7 @@ def programs(installation: Installation) -> list[Program]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(secret_file(installation, "ray-token")),
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_worker_niceness": "5",  # not Ray's 15: beside users' kernels, jobs would get a few hundredths of a core
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # running jobs are requeued anyway: no need to wait for them
     }
     return [
