@@ -81,6 +81,38 @@ def test_who_ran_longer_than_expected_pays_with_later_turns() -> None:
     assert Counter(share.choose({"a": 5, "b": 50}, 15))["b"] >= 10
 
 
+def test_a_debt_is_paid_by_staying_away_as_it_is_by_waiting() -> None:
+    def first_again(waits: bool) -> int:
+        """How many jobs of others start before the debtor's next one, where they wait or come back after 30 of them."""
+        share = FairShare()
+        assert share.choose({"a": 1, "b": 99, "c": 99}, 3) == ["a", "b", "c"]
+        share.settle("a", 20.0)
+        before = 0
+        while True:
+            here = {"a": 1} if waits or before >= 30 else {}
+            (user,) = share.choose({**here, "b": 99, "c": 99}, 1)
+            if user == "a":
+                return before
+            share.settle(user, 1.0)
+            before += 1
+
+    assert first_again(waits=True) == pytest.approx(first_again(waits=False), abs=3)
+    assert first_again(waits=True) > 30
+
+
+def test_what_was_used_while_nobody_waited_is_no_debt() -> None:
+    share = FairShare()
+    assert share.choose({"a": 1}, 2) == ["a"]
+    share.settle("a", 30.0)
+    assert share.choose({"b": 1}, 2) == ["b"]
+    share.settle("b", 1.0)
+    others = 0
+    while share.choose({"a": 1, "b": 99}, 1) != ["a"]:
+        share.settle("b", 1.0)
+        others += 1
+    assert others <= 31  # what the next job is expected to cost, and not twice that
+
+
 def test_turns_are_not_saved_up_while_away() -> None:
     share = FairShare()
     for _ in range(100):

@@ -3,7 +3,8 @@
 (M. Shreedhar, G. Varghese, "Efficient Fair Queueing Using Deficit Round Robin", SIGCOMM 1995.)  Users take turns.
 Each turn gives a user a quantum of device-seconds, times their weight; as long as their account covers the cost of
 their next job it may run.  What a job costs is known only when it has run, so it is charged by an estimate and settled
-afterwards: whoever runs longer than expected pays with later turns.
+afterwards: whoever runs longer than expected pays with later turns.  A debt shrinks by the turns that others have while
+its owner stays away, as it would if they waited, and none is kept when nobody waited: that time was taken from nobody.
 
 Who runs as many jobs as they may is passed over and comes next.  A reservation is a larger weight for a while
 (:meth:`~edif_backend.jobs.policy.Policy.weight`).
@@ -29,6 +30,7 @@ class _Account:
 
     balance_s: float = 0.0  #: device-seconds that may be spent; negative after jobs that took longer than expected
     expected_s: float = 0.0  #: cost of the next job, by those before; 0 for somebody new
+    left_at: float = 0.0  #: the round in which they last waited
 
 
 class FairShare:
@@ -44,6 +46,7 @@ class FairShare:
         self._quantum_s = quantum_s
         self._accounts: dict[str, _Account] = {}
         self._turns: deque[str] = deque()  # who waits, next first
+        self._rounds = 0.0  # how many turns everybody who waited has had
         self._passed_over: set[str] = set()  # of them, who ran as many jobs as they may
 
     def choose(
@@ -62,7 +65,7 @@ class FairShare:
                 at most, and is next when there is some.
         """
         left = {user: count for user, count in waiting.items() if count > 0}
-        self._forget_those_who_left(left)
+        self._come_and_go(left, weight)
         able = {user: most for user, count in left.items() if (most := min(count, room(user))) > 0}
         self._take_back(able)
         chosen: list[str] = []
@@ -77,6 +80,7 @@ class FairShare:
                 passed = 0
                 continue
             self._turns.rotate(-1)
+            self._rounds += 1 / len(self._turns)
             self._credit(user, weight(user), 1, user in able)
             passed += 1
             if passed > len(self._turns):
@@ -99,7 +103,7 @@ class FairShare:
         """One to think ahead with, of these users' accounts."""
         copied = FairShare(self._quantum_s)
         copied._accounts = {user: replace(self._accounts[user]) for user in users if user in self._accounts}
-        copied._turns, copied._passed_over = self._turns.copy(), self._passed_over.copy()
+        copied._turns, copied._passed_over, copied._rounds = self._turns.copy(), self._passed_over.copy(), self._rounds
         return copied
 
     def expected_s(self, user: str) -> float:
@@ -141,6 +145,7 @@ class FairShare:
         else:
             self._turns.popleft()
             account = self._accounts[user]
+            account.left_at = self._rounds
             account.balance_s = min(account.balance_s, 0.0)  # turns are not saved up while nobody waits
 
     def _take_back(self, able: Mapping[str, float]) -> None:
@@ -156,12 +161,17 @@ class FairShare:
             self._turns = deque((*back, *(user for user in self._turns if user not in back)))
         self._passed_over = {user for user in self._turns if user not in able}
 
-    def _forget_those_who_left(self, waiting: Mapping[str, int]) -> None:
+    def _come_and_go(self, waiting: Mapping[str, int], weight: Callable[[str], float]) -> None:
+        for user in self._turns:
+            if user not in waiting:
+                self._accounts[user].left_at = self._rounds
         self._turns = deque(user for user in self._turns if user in waiting)
         known = set(self._turns)
         for user in waiting:
             if user not in known:
-                self._accounts.setdefault(user, _Account())
+                account = self._accounts.setdefault(user, _Account())
+                away_s = (self._rounds - account.left_at) * self._quantum_s * weight(user) if known else math.inf
+                account.balance_s = min(account.balance_s + away_s, max(account.balance_s, 0.0))
                 self._turns.append(user)
 
     def _skip_rounds(self, able: Mapping[str, float], weight: Callable[[str], float]) -> None:
@@ -172,6 +182,7 @@ class FairShare:
             missing_s = self._cost(account) - account.balance_s
             rounds = min(rounds, math.ceil(missing_s / (self._quantum_s * weight(user))) - 1)
         if math.isfinite(rounds) and rounds > 0:
+            self._rounds += rounds
             for user in self._turns:
                 self._credit(user, weight(user), int(rounds), user in able)
 
