@@ -57,7 +57,7 @@ _PAYLOADS = 24
 #: After a kill, work is waited for, so that something new is always under way; at most this long.
 _RECOVERY_S = {"ray": 60.0}
 _RECOVERY_OTHERWISE_S = 3.0
-_SETTLE_S = 240.0
+_SETTLE_S = 600.0
 
 #: Makes the payloads: every third job prints and takes its time, so that a kill meets it.
 _MAKE = """
@@ -175,7 +175,7 @@ class Client(threading.Thread):
                     if backend.status == Status.COMPLETED:
                         return result
             time.sleep(0.1)
-        raise TraceUnreachable(backend.host)
+        raise TimeoutError(f"it has not ended within {_SETTLE_S:.0f} s")
 
 
 class Work:
