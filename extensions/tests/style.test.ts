@@ -37,3 +37,8 @@ it.each([0, 1])("text keeps 4.5:1 and marks keep 3:1 to every ground of palette 
     expect(contrast(palette(ink)[theme] as string, ground)).toBeGreaterThanOrEqual(3);
   }
 });
+
+it("no cell's look hangs on what another one is: a large grid would be gone through at each hover", () => {
+  const rules = STYLE.split("}").map((rule) => rule.split("{")[0] ?? "");
+  expect(rules.filter((selector) => /:has\([^)]*\).*\btd\b/.test(selector))).toEqual([]);
+});

@@ -14,6 +14,7 @@ import statistics
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,12 +23,14 @@ import xarray as xr
 from _key import new_key
 from nnsight.schema.config import CONFIG
 from playwright.sync_api import CDPSession, Page, sync_playwright
-from tests.long_attention import long_attention, random_weights
 
 import edif
 from edif import beside, result_pages
 from edif.logit_lens import LogitLens
 from edif_widgets import labextension_path
+
+sys.path.append(str(Path(__file__).parents[2]))
+from tests.long_attention import long_attention, random_weights
 
 LAYERS, TOKENS, TOP = 126, 50, 10
 #: Of the long prompt, and how many heads of it are there.

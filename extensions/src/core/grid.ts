@@ -188,9 +188,11 @@ export class Grid {
   /** Marks a cell as taken until it is let go of; `put` hears on which cell, if on one. */
   #carry(cell: Element, put: (to: [number, number]) => void): void {
     cell.classList.add("edif-taken");
+    this.node.classList.add("edif-carrying"); // by :has() in the style, each hover would cost a large grid 60 ms
     const end = ({ type, target }: Event): void => {
       for (const name of ENDS) document.removeEventListener(name, end);
       cell.classList.remove("edif-taken");
+      this.node.classList.remove("edif-carrying");
       const inside = type === "pointerup" && this.node.contains(target as Node);
       const to = inside ? this.#spotOf(target) : undefined;
       if (to !== undefined) put(to);

@@ -81,8 +81,8 @@ ${scaleRules("dark", "body:not([data-jp-theme-light]) .edif-card")}
 @keyframes edif-tile { from { opacity: 0; } }
 .edif-card .edif-act { display: flex; flex-wrap: wrap; gap: 6px; margin-top: 12px; }
 .edif-card .edif-draggable td[data-column] { cursor: grab; user-select: none; }
-.edif-card .edif-draggable:has(.edif-taken) td[data-column] { cursor: grabbing; }
-.edif-card .edif-draggable:has(.edif-taken) td[data-column]:hover { outline-color: var(--edif-orange); }
+.edif-card .edif-carrying td[data-column] { cursor: grabbing; }
+.edif-card .edif-carrying td[data-column]:hover { outline-color: var(--edif-orange); }
 .edif-card .edif-button { padding: 2px 8px; border: 1px solid var(--edif-line); border-radius: 4px; font-size: 12px; color: var(--edif-muted); cursor: pointer; }
 .edif-card .edif-button:hover { color: var(--edif-text); background: var(--edif-quiet); }
 .edif-card .edif-export { position: relative; }
