@@ -5,6 +5,7 @@ The servers are light ones (`tests/light_server.py`); what a real one does is in
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import time
@@ -21,12 +22,14 @@ from tests.hub_alone import HubAlone, hub_alone, until
 from edif_protocol.audit_log import AuditLog
 
 LIGHT = Path(__file__).resolve().parents[1] / "light_server.py"
+#: A server of somebody whose name begins with "brief" ends at once.
+START = 'case "$USER" in brief*) exit 3;; *) exec "$0" "$1";; esac'
 SETTINGS = f"""
 [servers]
 starts_at_once = 2
 look_s = 1
 [servers.options]
-cmd = ["{sys.executable}", "{LIGHT}"]
+cmd = ["sh", "-c", {json.dumps(START)}, "{sys.executable}", "{LIGHT}"]
 """
 
 
@@ -103,6 +106,34 @@ def test_a_size_that_is_not_there_is_refused_with_those_that_are(hub: HubAlone) 
     found = hub.server("picky")
     assert found is not None
     assert found["user_options"] == {"profile": "medium"}
+
+
+def test_a_server_that_ends_at_once_is_told_of_and_holds_no_turn(hub: HubAlone) -> None:
+    with hub.browser("brief") as browser:
+        for _ in range(3):  # more often than there are turns
+            answer = browser.get("/hub/spawn")
+            deadline = time.monotonic() + 60  # a start may take three minutes
+            while answer.status_code == 200:
+                assert time.monotonic() < deadline, answer.text[-2000:]
+                time.sleep(0.2)
+                answer = browser.get("/hub/spawn-pending/brief")
+            assert answer.status_code == 500
+            assert "Your server ended right after its start. Try again" in answer.text
+
+
+def test_no_key_outlives_what_the_operator_allows(hub: HubAlone) -> None:
+    with hub.browser("keyholder") as browser:
+        page = browser.get("/hub/edif-keys").text
+        assert re.findall(r'<option value="(\d+)"', page) == ["1", "7", "30", "90"]
+        proof = re.search(r'name="_xsrf" value="([^"]*)"', page)
+        assert proof
+        refused = browser.post("/hub/edif-keys", data={"_xsrf": proof[1], "days": "365", "note": "for ever"})
+        assert "Choose how long the key shall live" in refused.text
+        assert "NDIF_API_KEY" not in refused.text
+        token = browser.cookies.get("_xsrf", path="/hub/") or ""
+        asked = {"expires_in": 91 * 86400, "note": "by hand"}
+        api = browser.post("/hub/api/users/keyholder/tokens", json=asked, headers={"X-XSRFToken": token})
+        assert api.status_code == 400
 
 
 def test_a_stopped_servers_page_says_where_results_are(hub: HubAlone) -> None:
