@@ -113,6 +113,29 @@ def test_what_was_used_while_nobody_waited_is_no_debt() -> None:
     assert others <= 31  # what the next job is expected to cost, and not twice that
 
 
+def test_nobody_of_a_class_pays_for_what_they_used_before_it() -> None:
+    """All had the devices to themselves once; then they come one after the other, and each finds others waiting."""
+    share, students = FairShare(), [f"student {number}" for number in range(6)]
+    for student in students:
+        assert share.choose({student: 1}, 1) == [student]
+        share.settle(student, 30.0)
+    assert share.choose({"new": 1}, 1) == ["new"]  # runs, and the slot is taken from here on
+    waiting: dict[str, int] = {}
+    for student in students:
+        waiting[student] = 1
+        assert share.choose(waiting, 0) == []
+    waiting["newer"] = 20
+    began = []
+    while waiting.keys() != {"newer"}:
+        (user,) = share.choose(waiting, 1)
+        share.settle(user, 30.0 if user in students else 1.0)
+        began.append(user)
+        waiting[user] -= 1
+        waiting = {name: count for name, count in waiting.items() if count}
+        waiting.setdefault("newer", 1)
+    assert began.count("newer") <= 31  # as much as one of their jobs is expected to cost, and not twice that
+
+
 def test_turns_are_not_saved_up_while_away() -> None:
     share = FairShare()
     for _ in range(100):

@@ -166,11 +166,14 @@ class FairShare:
             if user not in waiting:
                 self._accounts[user].left_at = self._rounds
         self._turns = deque(user for user in self._turns if user in waiting)
+        if not self._turns:
+            for account in self._accounts.values():
+                account.balance_s = max(account.balance_s, 0.0)
         known = set(self._turns)
         for user in waiting:
             if user not in known:
                 account = self._accounts.setdefault(user, _Account())
-                away_s = (self._rounds - account.left_at) * self._quantum_s * weight(user) if known else math.inf
+                away_s = (self._rounds - account.left_at) * self._quantum_s * weight(user)
                 account.balance_s = min(account.balance_s + away_s, max(account.balance_s, 0.0))
                 self._turns.append(user)
 
