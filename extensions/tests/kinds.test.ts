@@ -125,7 +125,9 @@ describe("a probe", () => {
   it("without effects says what is missing", () => {
     draw(host, probe({ effects: null, strengths: [] }));
     expect(texts("thead th")).toEqual(["layer", "accuracy", "shuffled"]);
-    expect(panel()).toContain("name answers=… to see effects");
+    expect(panel()).toContain("There are no effects: name answers=…");
+    draw(host, probe({ effects: null, strengths: [], lacking: "not known yet" }));
+    expect(panel()).toContain("There are no effects: not known yet");
   });
 });
 
@@ -139,6 +141,23 @@ describe("two models", () => {
     ]);
     expect(sides.map((node) => node.querySelector(".edif-title")?.textContent)).toEqual(["one", "other"]);
     expect(sides[0]?.querySelector('[data-name="KL to final"]')).toBeNull(); // not known, so not offered
+  });
+
+  it("where only one was read, are that one's lens, and nothing that passes for agreement", () => {
+    const nothing = { mean: [null, null], low: [null, null], high: [null, null] };
+    const [left] = comparison().sides as unknown[];
+    const [said] = comparison().prompts as Record<string, unknown>[];
+    const unknown = {
+      kl: Array(4).fill(null),
+      same_top: Array(4).fill(null),
+      rank_correlation: Array(4).fill(null),
+    };
+    const mean = { kl: nothing, same_top: nothing, rank_correlation: nothing };
+    draw(host, comparison({ sides: [left], prompts: [{ ...said, values: unknown }], mean }));
+    const [map, ...sides] = all(".edif-card") as HTMLElement[];
+    expect(sides.map((node) => node.querySelector(".edif-title")?.textContent)).toEqual(["one"]);
+    const drawn = [...(map as HTMLElement).querySelectorAll<HTMLElement>("td[data-column]")];
+    expect(drawn.map((node) => node.dataset.step)).toEqual(["", "", "", ""]);
   });
 
   it("choose one metric for both sides", () => {
@@ -291,5 +310,18 @@ describe("kinds that are none", () => {
     );
     expect(document.querySelectorAll(".edif-grid").length).toBe(3);
     expect(document.querySelector("img")).toBeNull();
+  });
+});
+
+describe("what is not complete", () => {
+  it("says so at its top, in every kind", () => {
+    const foot = "NOT COMPLETE: stopped after 3 of 9 steps · 1.0 s beside the weights";
+    const bare = (changes?: Record<string, unknown>) => lens(3, changes);
+    for (const make of [bare, patching, trace, steering, probe, comparison]) {
+      draw(host, make({ foot }));
+      expect(one(".edif-head .edif-warning").textContent).toBe("NOT COMPLETE: stopped after 3 of 9 steps");
+      draw(host, make());
+      expect(host.querySelector(".edif-head .edif-warning")).toBeNull();
+    }
   });
 });

@@ -77,14 +77,17 @@ def answers(tokenizer: Any, answer: Any, count: int) -> list[tuple[int, int]]:
     """Right and wrong token of each of so many prompts, of a pair for each or one for all.
 
     Raises:
-        ValueError: another number of them, no pairs, or an answer that is not one token.
+        ValueError: another number of them, no pairs, an answer that is not one token, or twice the same.
     """
     given = [answer] * count if isinstance(answer, tuple) else list(answer)
     if len(given) != count:
         raise ValueError(f"{count} prompts need as many answers, or one for all.")
     if odd := [one for one in given if isinstance(one, str) or len(one) != 2]:
         raise ValueError(f"An answer is a pair, the right token and the wrong one: got {odd[0]!r}.")
-    return [(single_token(tokenizer, right), single_token(tokenizer, wrong)) for right, wrong in given]
+    pairs = [(single_token(tokenizer, right), single_token(tokenizer, wrong)) for right, wrong in given]
+    if same := [one for one, (right, wrong) in zip(given, pairs, strict=True) if right == wrong]:
+        raise ValueError(f"The right and the wrong answer are both {same[0][0]!r}: name two tokens that differ.")
+    return pairs
 
 
 def layers(model: Any, asked: Sequence[int] | None, path: Paths) -> list[int]:

@@ -129,7 +129,8 @@ class Attention(Result):
         maps = []
         for layer, head, effect in self.ranked(row)[:count]:
             one = here.sel(layer=layer, head=head)
-            values = np.rint(255 * weights.sel(layer=layer, head=head).values[below]).astype(np.uint8)
+            held = np.nan_to_num(weights.sel(layer=layer, head=head).values[below])  # the foot line tells of none
+            values = np.rint(255 * held).astype(np.uint8)
             maps.append(
                 {
                     "layer": layer,
@@ -260,6 +261,10 @@ def _result(
         **token_axes(tokenizer, padded_tokens(ids), ("prompt", "position")),
     }
     steps = {} if "facts" in found else {"notes": ["weights in steps of 1/255, as they are drawn while a job runs"]}
+    weights = "pattern" if "pattern" in arrays else "top_weight"
+    maps = [part[weights].float().numpy().sum((-1, -2)) for part in found["prompts"]]
+    if notes := outputs.not_finite_cells(maps, np.ones(np.shape(maps)), "heads"):
+        how = {**how, "notes": notes}
     known = provenance(model, found, **prompts_known(tokenizer, ids), **how, **steps)
     return Attention(xr.Dataset(arrays, coordinates), known)
 

@@ -12,9 +12,9 @@ import xarray as xr
 from edif import asked, beside, outputs, patching_output
 from edif.alignment import Alignment, of_pair
 from edif.engine import gradients
-from edif.engine.decoder import READABLE, SITES, Paths
+from edif.engine.decoder import SITES, Paths
 from edif.engine.patches import Pair
-from edif.pairs import Prompts, prompt_pairs
+from edif.pairs import Prompts, check_patterns, prompt_pairs
 from edif.patching import ActivationPatching, activation_patching
 from edif.patching_map import head_counts
 from edif.result import Result, padded_tokens, provenance, token_axes
@@ -182,7 +182,8 @@ def attribution_patching(
     """
     pairs = prompt_pairs(model, clean, corrupt, answer, alignment)
     chosen = [sites] if isinstance(sites, str) else [site for site in SITES if site in sites]
-    asked.one_of("site", [sites] if isinstance(sites, str) else sites, READABLE)
+    asked.one_of("site", [sites] if isinstance(sites, str) else sites, SITES)
+    check_patterns(chosen, pairs)
     places = asked.layers(model, layers, path)
     runs = [pair.run("denoise") for pair in pairs]
     work = functools.partial(gradients.attribution, pairs=runs, sites=chosen, layers=places, path=path)
@@ -191,10 +192,21 @@ def attribution_patching(
         work,
         len(runs),
         lambda found: _result(model, pairs, runs, chosen, places, found, asked.parts_known(path)),
+        functools.partial(_known, sites=chosen),
         remote=remote,
         progress=progress,
         what="attribution patching",
     )
+
+
+def _known(told: beside.Telling, sites: list[str]) -> dict[str, Any] | None:
+    """What comes back of a job, as far as it was told of by now: the first pairs that are done."""
+    found: dict[str, Any] = {"values": [], "changed": [], "source": []}
+    while (base := told.bases.get(len(found["values"]))) is not None:
+        found["values"].append({site: base[site] for site in sites})
+        for name in ("changed", "source"):
+            found[name].append(float(base[name]))
+    return found if found["values"] else None
 
 
 def _result(
@@ -206,6 +218,8 @@ def _result(
     found: dict[str, Any],
     how: dict[str, Any],
 ) -> AttributionPatching:
+    done = len(found["values"])  # of an interrupted job there are fewer pairs
+    pairs, runs = pairs[:done], runs[:done]
     length = max(len(run.ids) for run in runs)
     parts = head_counts(model, chosen)
     arrays = {
@@ -230,4 +244,12 @@ def _result(
         },
     )
     facts = [pair.facts(model.tokenizer) for pair in pairs]
+    bases = [np.asarray([found[name]]) for name in ("changed", "source")]
+    cells = [
+        part[site].numpy()[:, list(run.positions)].ravel()
+        for part, run in zip(found["values"], runs, strict=True)
+        for site in chosen
+    ]
+    if notes := outputs.not_finite(["logit difference"], bases, cells):
+        how = {**how, "notes": notes}
     return AttributionPatching(data, provenance(model, found, pairs=facts, approximate=True, **how))

@@ -92,16 +92,20 @@ R = TypeVar("R", bound="Result")
 class MethodStopped(EdifError):
     """A method was interrupted; :attr:`partial` is its result as far as it was known, marked as partial, or None."""
 
-    def __init__(self, stopped: Stopped, partial: Result | None) -> None:
+    def __init__(self, stopped: Stopped, partial: Result | None, before: int = 0, after: int = 0) -> None:
+        """Mark ``partial`` as such; so many steps were done in jobs ``before``, or are left to those ``after`` it."""
         self.partial: Any = partial
-        told, why = stopped.told, f" {stopped.why}" if stopped.why else ""
+        known, why = stopped.told.known, f" {stopped.why}" if stopped.why else ""
+        done, of = before + int(known.sum()), before + len(known) + after
+        if partial is not None:
+            partial.provenance["stopped"] = {"done": done, "of": of}
         kept = (
             "Nothing of it can be used"
             if partial is None
             else "What it has is kept: `except edif.MethodStopped as stopped:` and `stopped.partial`, or `import sys; "
             "sys.last_value.partial`"
         )
-        super().__init__(f"Stopped after {int(told.known.sum())} of {len(told.known)} steps.{why} {kept}.")
+        super().__init__(f"Stopped after {done} of {of} steps.{why} {kept}.")
 
 
 def result(
@@ -134,11 +138,7 @@ def result(
         found = run(model, work, cells, remote=remote, progress=progress, what=what, draw=draw)
     except Stopped as stopped:
         some = known(stopped.told)
-        partial = None if some is None else make(some)
-        if partial is not None:
-            done = stopped.told.known
-            partial.provenance["stopped"] = {"done": int(done.sum()), "of": len(done)}
-        raise MethodStopped(stopped, partial) from None
+        raise MethodStopped(stopped, None if some is None else make(some)) from None
     return make(found)
 
 

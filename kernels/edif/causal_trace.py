@@ -285,6 +285,11 @@ def _result(
         }
         for fact in facts
     ]
+    if "facts" in found:  # of an interrupted job much is not known
+        bases = [np.asarray(found["clean"]), *(part.numpy().ravel() for part in found["corrupted"])]
+        cells = [part.numpy().ravel() for part in found["values"]]
+        if notes := outputs.not_finite(["probability"], bases, cells):
+            how["notes"] = notes
     return CausalTrace(data, provenance(model, found, facts=known, **how))
 
 

@@ -150,13 +150,14 @@ def compare_models(
         engine.Reading(ids[side], places[side], [pair[side] for pair in pairs], shared[side], top, paths[side])
         for side in (0, 1)
     ]
-    found = _both(models, readings, remote, progress)
-    return _result(models, texts, readings, found)
+    return _both(models, texts, readings, remote, progress)
 
 
 def _depths(counts: list[int], asked_for: Sequence[tuple[int, int]] | None, stride: int) -> list[tuple[int, int]]:
     """Pairs of layers, from the first to the last."""
     if asked_for is not None:
+        if odd := [one for one in asked_for if np.shape(one) != (2,)]:
+            raise ValueError(f"layers takes pairs, a layer of each model, such as (5, 5): got {odd[0]!r}.")
         return [
             (asked.numbers("layer", [one], counts[0])[0], asked.numbers("layer", [two], counts[1])[0])
             for one, two in asked_for
@@ -178,7 +179,9 @@ def _check_size(places: int, depths: int, tokens: int, size: int) -> None:
         )
 
 
-def _both(models: Any, readings: list[engine.Reading], remote: bool | str | None, progress: bool) -> list[Any]:
+def _both(
+    models: Any, texts: list[str], readings: list[engine.Reading], remote: bool | str | None, progress: bool
+) -> Comparison:
     """What is found of the first and of the second model; figures of agreement are with the second's.
 
     What the one says is read by the other where it is: on the server's shelf if both run there, else in this process.
@@ -187,27 +190,34 @@ def _both(models: Any, readings: list[engine.Reading], remote: bool | str | None
     there = [not model.dispatched if remote is None else remote for model in models]
     begin = 1 if there[1] and not there[0] else 0
     end, shelved, name = 1 - begin, bool(there[begin]), f"compared-{secrets.token_hex(8)}"
+    count = len(texts)
 
     def run(side: int, **how: Any) -> Any:
         work = functools.partial(engine.read, asked=readings[side], ranked=_RANKED, **how)
-        count, what = len(readings[side].prompts), f"comparison, {_SIDES[side]} model"
+        what = f"comparison, {_SIDES[side]} model"
         return beside.run(models[side], work, count, remote=remote, progress=progress, what=what)
 
+    def result(one: Any, two: Any) -> Comparison:
+        for part in two["prompts"] if end == 0 else ():  # figures are of the first from the second
+            part["kl"], part["kl_back"] = part["kl_back"], part["kl"]
+        return _result(models, texts, readings, [one, two] if begin == 0 else [two, one])
+
+    one: Any = None
     try:
         one = run(begin, keep=name if shelved else None)
         held = one["logits"] if not shelved else name if there[end] else edif.kept(name)
         two = run(end, other=held)
-    except beside.Stopped as stopped:  # of half a comparison nothing can be said
-        raise beside.MethodStopped(stopped, None) from None
+    except beside.Stopped as stopped:
+        halves = [_known(stopped.told), {"prompts": []}] if one is None else [one, _known(stopped.told)]
+        partial = result(*halves) if halves[0]["prompts"] else None
+        before, after = (0, count) if one is None else (count, 0)
+        raise beside.MethodStopped(stopped, partial, before, after) from None
     finally:
         if there[begin] is True:
             _forget(name)
         elif shelved:
             forget_here(name)
-    if end == 0:  # figures are of the first from the second
-        for part in two["prompts"]:
-            part["kl"], part["kl_back"] = part["kl_back"], part["kl"]
-    return [one, two] if begin == 0 else [two, one]
+    return result(one, two)
 
 
 def _forget(name: str) -> None:
@@ -215,15 +225,41 @@ def _forget(name: str) -> None:
         edif.forget(name)
 
 
+def _known(told: beside.Telling) -> dict[str, Any]:
+    """What comes back of one model's job, as far as it was told of by now: the first prompts that were read."""
+    parts: list[dict[str, torch.Tensor]] = []
+    while (part := told.bases.get(len(parts))) is not None:
+        parts.append({**part, "top_ids": part["top_ids"].long()})
+    return {"prompts": parts}
+
+
+def _both_read(found: list[Any]) -> list[list[dict[str, torch.Tensor]]]:
+    """Prompts of each side, equally many: those that both have read, or what one has read beside nothing known."""
+    sides = [part["prompts"] for part in found]
+    count = min(len(side) for side in sides if side)
+
+    def nothing(like: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        place = torch.full_like(like["entropy"], torch.nan)
+        known = {name: torch.full_like(value, torch.nan) for name, value in like.items() if value.is_floating_point()}
+        return {**dict.fromkeys(FIGURES, place), **known, "top_ids": torch.full_like(like["top_ids"], -1)}
+
+    return [side[:count] or [nothing(one) for one in sides[1 - n][:count]] for n, side in enumerate(sides)]
+
+
 def _result(models: Any, texts: list[str], readings: list[engine.Reading], found: list[Any]) -> Comparison:
-    agreed = next(part["prompts"] for part in found if "kl" in part["prompts"][0])
+    said = _both_read(found)
+    texts, readings = texts[: len(said[0])], [reading.first(len(said[0])) for reading in readings]
+    agreed = next(side for side in said if "kl" in side[0])
     length = max(len(row) for row in readings[0].places)
     axes = ("prompt", "depth", "place")
     arrays: dict[str, Any] = {name: (axes, _filled([part[name] for part in agreed], length)) for name in FIGURES}
     for name, more in (("entropy", ()), ("mass", ()), ("top_probability", ("top",)), ("top_id", ("top",))):
         key = "top_ids" if name == "top_id" else name
-        sides = np.stack([_filled([part[key] for part in side["prompts"]], length) for side in found])
+        sides = np.stack([_filled([part[key] for part in side], length) for side in said])
         arrays[name] = (("side", *axes, *more), sides)
+    places = [padded_tokens(reading.places, length) for reading in readings]
+    read = [bool(side["prompts"]) for side in found]
+    notes = _not_finite(arrays["entropy"][1], places, read)
     ids = np.nan_to_num(arrays["top_id"][1], nan=-1).astype(np.int64)
     arrays["top_id"] = (arrays["top_id"][0], ids)
     texts_of = [token_texts(model.tokenizer, side) for model, side in zip(models, ids, strict=True)]
@@ -233,7 +269,7 @@ def _result(models: Any, texts: list[str], readings: list[engine.Reading], found
         "side": list(_SIDES),
         "depth": np.round((layers[0] + 1) / len(layers_of(models[0], readings[0].path)), 6),
         "layer": (("side", "depth"), layers),
-        "position": (("side", "prompt", "place"), np.stack([padded_tokens(r.places, length) for r in readings])),
+        "position": (("side", "prompt", "place"), np.stack(places)),
     }
     for model, reading, side in zip(models, readings, _SIDES, strict=True):
         tokens = padded_tokens(reading.prompts)
@@ -241,19 +277,31 @@ def _result(models: Any, texts: list[str], readings: list[engine.Reading], found
     facts = [provenance(model, part) for model, part in zip(models, found, strict=True)]
     cost = [
         {**part["cost"], "seconds": round(part["seconds"], 3), "dtype": fact["dtype"], "device": fact["device"]}
+        if "cost" in part
+        else {}  # of an interrupted job
         for part, fact in zip(found, facts, strict=True)
     ]
     known = {
         **facts[0],
         **prompts_known(models[0].tokenizer, readings[0].prompts),
         "prompts": texts,
+        **({"notes": notes} if notes else {}),
         "models": [fact["model"] for fact in facts],
         "sides": facts,
         "cost": cost,
         "shared_tokens": len(readings[0].shared),
-        "server_seconds": round(sum(part["seconds"] for part in found), 3),
+        "server_seconds": round(sum(part.get("seconds", 0.0) for part in found), 3),
     }
     return Comparison(xr.Dataset(arrays, coordinates), known)
+
+
+def _not_finite(entropy: np.ndarray[Any, Any], places: list[Any], read: list[bool]) -> list[str]:
+    """What must be said of models whose logits are none, of those that were read."""
+    notes = []
+    for side in (0, 1):
+        there = np.broadcast_to((places[side] >= 0)[:, None] & read[side], entropy[side].shape)
+        notes += [f"{_SIDES[side]} model: {note}" for note in outputs.not_finite_cells(entropy[side], there)]
+    return notes
 
 
 def _filled(parts: list[torch.Tensor], length: int) -> np.ndarray[Any, Any]:

@@ -49,7 +49,9 @@ def _form(result: Compared, figures: Sequence[str], top: int, prompts: int, stri
         f"every {stride}. layer" if stride > 1 else "",
     ]
     shared = f"over {known['shared_tokens']} tokens that both have"
-    notes = [shared, *outputs.notes_of(reduced)]
+    read = [_is_read(whole, side) for side in (0, 1)]
+    unread = [f"the {name} model was not read" for name, is_read in zip(_SIDES, read, strict=True) if not is_read]
+    notes = [*unread, shared, *outputs.notes_of(reduced)]
     means = {name: result.mean(name).isel(depth=depths) for name in figures}
     layers = data["layer"].transpose("depth", "side").values.tolist()
     names = known["models"]
@@ -65,8 +67,13 @@ def _form(result: Compared, figures: Sequence[str], top: int, prompts: int, stri
             name: {part: outputs.figures(found[part]) for part in ("mean", "low", "high")}
             for name, found in means.items()
         },
-        "sides": [_side(result, data, side) for side in (0, 1)] if _rising(layers) else [],
+        "sides": [_side(result, data, side) for side in (0, 1) if read[side]] if _rising(layers) else [],
     }
+
+
+def _is_read(data: xr.Dataset, side: int) -> bool:
+    """Whether a model was read at all: of an interrupted comparison one may not have been."""
+    return bool(data["entropy"].isel(side=side).notnull().any())
 
 
 def _rising(layers: list[list[int]]) -> bool:
@@ -94,12 +101,13 @@ def _agreed(known: dict[str, Any], data: xr.Dataset, row: int, figures: Sequence
 def _side(result: Compared, data: xr.Dataset, side: int) -> dict[str, Any]:
     """What one model says, as the JSON of a lens; kl and the next token are not known to a comparison."""
     name, known, words = _SIDES[side], result.provenance["sides"][side], outputs.Vocabulary()
+    stopped = {"stopped": result.provenance["stopped"]} if "stopped" in result.provenance else {}
     layers = data["layer"].values[side].tolist()
     return {
         **outputs.frame(
             "logit_lens",
             result.provenance["models"][side],
-            {**known, "server_seconds": 0, "model": result.provenance["models"][side]},
+            {**known, **stopped, "server_seconds": 0, "model": result.provenance["models"][side]},
             [],
             {},
         ),

@@ -232,6 +232,9 @@ def lens_of(
         **token_axes(tokenizer, tokens, ("prompt", "position")),
         **token_axes(tokenizer, np.array(followed, dtype=np.int64), ("target",), "target"),
     }
+    entropy = read["entropy"]
+    if notes := outputs.not_finite_cells(entropy, np.broadcast_to(places[:, None, :] >= 0, entropy.shape)):
+        how["notes"] = notes
     return LogitLens(xr.Dataset(arrays, coordinates), provenance(model, found, **prompts_known(tokenizer, ids), **how))
 
 

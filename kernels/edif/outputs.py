@@ -121,6 +121,13 @@ def not_finite(names: Sequence[str], bases: Sequence[Any], cells: Sequence[Any])
     return notes
 
 
+def not_finite_cells(values: Any, known: Any, cells: str = "cells") -> list[str]:
+    """What must be said where a model's numbers are none; ``known`` tells which cells there are."""
+    there = np.asarray(known, dtype=bool)
+    bad = int((there & ~np.isfinite(np.asarray(values, dtype=np.float64))).sum())
+    return [f"what the model computes is not finite in {bad} of {int(there.sum())} {cells}"] if bad else []
+
+
 def stopped_note(stopped: Mapping[str, int]) -> str:
     """What is said of a result that is not complete."""
     return f"NOT COMPLETE: stopped after {stopped['done']} of {stopped['of']} steps"

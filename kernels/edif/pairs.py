@@ -71,6 +71,18 @@ def prompt_pairs(model: Any, clean: Any, corrupt: Any, answer: Any, alignment: A
     ]
 
 
+def check_patterns(sites: Sequence[str], pairs: Sequence[Prompts]) -> None:
+    """Refuse to put a pattern into another prompt's places.
+
+    Raises:
+        ValueError: positions correspond to others.
+    """
+    if "pattern" in sites and any(one != other for pair in pairs for one, other in pair.alignment.pairs):
+        raise ValueError(
+            "A pattern has a weight for each position: it is patched between prompts of equal length only."
+        )
+
+
 def _check_within(given: Alignment | None, clean: list[int], corrupt: list[int]) -> None:
     beyond = [
         pair

@@ -18,7 +18,7 @@ from edif.engine.metrics import METRICS
 from edif.engine.sweeps import BATCH_BYTES
 from edif.intervals import bootstrap
 from edif.logit_lens import LogitLens
-from edif.pairs import DIRECTIONS, prompt_pairs
+from edif.pairs import DIRECTIONS, check_patterns, prompt_pairs
 from edif.patched import patched_lens
 from edif.patching_map import Map
 from edif.patching_output import forms
@@ -203,10 +203,7 @@ def activation_patching(
     asked.one_of("site", chosen, SITES)
     ways = list(DIRECTIONS) if direction == "both" else [direction]
     asked.one_of("direction", ways, (*DIRECTIONS, "both"))
-    if "pattern" in chosen and any(one != other for pair in pairs for one, other in pair.alignment.pairs):
-        raise ValueError(
-            "A pattern has a weight for each position: it is patched between prompts of equal length only."
-        )
+    check_patterns(chosen, pairs)
     plan = Map(model, pairs, chosen, ways, layers, positions, path)
     work = functools.partial(
         patches.patching,

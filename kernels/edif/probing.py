@@ -201,6 +201,7 @@ def probe(
         work,
         len(chosen) + plan.count(),
         lambda found: _result(model, ids, plan, [str(name) for name in classes], found),
+        functools.partial(_known, plan=plan, width=model._module.config.get_text_config().hidden_size),
         remote=remote,
         progress=progress,
         what="probe",
@@ -265,7 +266,31 @@ def _sources(numbers: list[int], cases: list[int]) -> list[list[int]]:
     return found
 
 
+def _known(told: beside.Telling, plan: engine.Probing, width: int) -> dict[str, Any] | None:
+    """What comes back of a job, as far as it was told of by now: layers that are done, and effects of whole cases."""
+    layers: list[dict[str, torch.Tensor]] = []
+    while "predicted" in (base := told.bases.get(len(layers), {})):
+        layers.append(base)
+    if not layers:
+        return None
+    unknown = torch.full((len(plan.positions), len(plan.towards), width), torch.nan)
+    found: dict[str, Any] = {
+        "predicted": torch.stack([base["predicted"] for base in layers]).long(),
+        "shuffled": layers[0]["shuffled"].long(),
+        "directions": torch.stack([base.get("direction", unknown) for base in layers]),
+    }
+    beside_layers = len(plan.layers)
+    cases: list[dict[str, torch.Tensor]] = []
+    while (base := told.bases.get(beside_layers + 1 + len(cases), {})) and "values" in base:
+        cases.append(base)
+    whole = told.bases.get(beside_layers, {})
+    if cases and len(layers) == beside_layers and "norms" in whole:
+        found |= {name: torch.stack([base[name] for base in cases]) for name in ("values", "unchanged")} | whole
+    return found
+
+
 def _result(model: Any, ids: list[list[int]], plan: engine.Probing, classes: list[str], found: dict[str, Any]) -> Probe:
+    plan = plan.first(len(found["predicted"]), len(found.get("values", ())))  # of an interrupted job there is less
     predicted, learnt = found["predicted"].numpy(), found["shuffled"].numpy()
     right = (predicted == learnt).sum(-1)  # (layers, positions, 1 + shuffles)
     low, high = wilson(right[..., 0], len(ids))
@@ -287,7 +312,7 @@ def _result(model: Any, ids: list[list[int]], plan: engine.Probing, classes: lis
         "fold": ("prompt", plan.fold),
         **token_axes(model.tokenizer, padded_tokens(ids), ("prompt", "place")),
     }
-    if plan.answers:
+    if "values" in found:
         arrays |= _effects(plan, found)
         coordinates["case"] = plan.cases
         coordinates["case_label"] = ("case", [classes[plan.labels[place]] for place in plan.cases])
@@ -300,6 +325,8 @@ def _result(model: Any, ids: list[list[int]], plan: engine.Probing, classes: lis
         "sources": plan.sources,
         "unit": "norms of the layer’s activations",
     }
+    if found["directions"].isnan().all():
+        how["notes"] = ["the directions were not told of while the job ran"]
     known = provenance(model, found, **prompts_known(model.tokenizer, ids), **how)
     return Probe(xr.Dataset(arrays, coordinates), known)
 

@@ -41,7 +41,7 @@ def _form(result: Probed, stride: int) -> dict[str, Any]:
     shuffled = data["control"].transpose("shuffle", "layer", "position")
     labels = whole["label"].values.tolist()
     classes = whole["class"].values.tolist()
-    cases = f"effects on {whole.sizes['case']} prompts" if "case" in whole.dims else "no effects: name answers=…"
+    cases = f"effects on {whole.sizes['case']} prompts" if "case" in whole.dims else f"no effects: {_lacking(known)}"
     reduced = [f"every {stride}. layer" if stride > 1 else ""]
     notes = [f"{whole.sizes['prompt']} prompts, {whole.sizes['shuffle']} shuffles of labels", cases]
     return {
@@ -60,7 +60,13 @@ def _form(result: Probed, stride: int) -> dict[str, Any]:
         "towards": whole["towards"].values.tolist(),
         "strengths": whole["strength"].values.tolist() if "strength" in whole.coords else [],
         "effects": _effects(result, rows) if "steered" in whole else None,
+        "lacking": _lacking(known),
     }
+
+
+def _lacking(known: dict[str, Any]) -> str:
+    """Why there are no effects, where there are none."""
+    return "not known yet" if known.get("answers") else "name answers=…"
 
 
 def _place(data: xr.Dataset, place: int) -> str:

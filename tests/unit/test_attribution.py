@@ -13,7 +13,8 @@ from tests.unit.conftest import FAMILIES
 
 import edif
 from edif.attribution import AttributionPatching, attribution_patching
-from edif.engine.decoder import READABLE, Decoder
+from edif.engine.decoder import SITES, Decoder
+from edif.engine.patches import pattern_outputs
 from edif.patching import activation_patching
 
 CLEAN = "When Mary and John went to the store, John gave a drink to"
@@ -36,18 +37,22 @@ def test_it_is_the_slope_of_the_exact_effect(model: TransformersModel) -> None:
     # a small step from the corrupt towards the clean activation changes the metric by that part of the estimate
     model._module.double()  # differences of small steps would drown in single precision
     parallel = getattr(model._module.config, "use_parallel_residual", False)
-    sites = [site for site in READABLE if not (site == "residual_mid" and parallel)]
+    sites = [site for site in SITES if not (site == "residual_mid" and parallel)]
     found = _attributed(model, sites=sites)
     decoder, right, wrong = Decoder(model), *(model.tokenizer(token).input_ids[0] for token in ANSWER)
     span = float(found.data["clean"][0] - found.data["corrupt"][0])
-    step = 2e-2
+    step, ids = 2e-2, [model.tokenizer(text).input_ids for text in (CLEAN, CORRUPT)]
     for site in sites:
-        with model.trace(CLEAN):
-            clean = decoder.read(site, 1).clone().save()
+        if site == "pattern":  # what the clean pattern makes of the corrupt run's values
+            with model.session():
+                clean = pattern_outputs(model, decoder, *ids)[1].save()
+        else:
+            with model.trace(CLEAN):
+                clean = decoder.read(site, 1).clone().save()
         values = []
         for sign in (step, -step):
             with model.trace(CORRUPT):
-                here = decoder.read(site, 1)[:, PLACE]
+                here = decoder.read("head" if site == "pattern" else site, 1)[:, PLACE]
                 decoder.write(site, 1, slice(None), PLACE, here + sign * (clean[:, PLACE] - here))
                 logits = model.output.logits[0, -1].save()
             values.append(float(logits[right] - logits[wrong]))
@@ -117,6 +122,10 @@ class TestOfOneFamily:
         with model.trace(CLEAN):
             logits = model.output.logits.save()
         assert not logits.requires_grad
+
+    def test_a_pattern_is_not_put_into_other_places(self, model: TransformersModel) -> None:
+        with pytest.raises(ValueError, match="patched between prompts of equal length only"):
+            _attributed(model, sites="pattern", corrupt=CLEAN.replace("store", "city of Paris"))
 
     def test_an_unknown_site_is_refused(self, model: TransformersModel) -> None:
         with pytest.raises(ValueError, match="There is no site 'neuron'"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,12 +16,18 @@ from nnsight.schema.response import ResponseModel, Status
 
 import edif
 from edif import beside
-from edif.engine import paths, sweeps
+from edif.engine import paths, probes, sweeps
 
 CLEAN = "When Mary and John went to the store, John gave a drink to"
 CORRUPT = "When Mary and John went to the store, Mary gave a drink to"
 SHORT = "The Eiffel Tower is in the city of"
 ANSWER = (" Mary", " John")
+
+
+def _probe(model: Any, **how: Any) -> edif.Probe:
+    texts = [f"{name} gave {thing}" for name in ("Mary", "John") for thing in ("a drink to", "it to", "the bag to")]
+    return edif.probe(model, texts, [0] * 3 + [1] * 3, folds=3, shuffles=2, progress=False, **how)
+
 
 #: Each method, how often it tells something before the interruption, and where its numbers are.
 METHODS: dict[str, tuple[Callable[[Any], Any], int, str]] = {
@@ -48,16 +55,23 @@ METHODS: dict[str, tuple[Callable[[Any], Any], int, str]] = {
     ),
     "attention": (lambda m: edif.attention(m, [CLEAN, SHORT], answer=ANSWER, progress=False), 3, "effect"),
     "lens": (lambda m: edif.logit_lens(m, [CLEAN, SHORT], progress=False), 5, "entropy"),
+    "attribution": (
+        lambda m: edif.attribution_patching(m, [CLEAN] * 3, [CORRUPT] * 3, ANSWER, progress=False),
+        2,
+        "head",
+    ),
+    "probe": (_probe, 2, "accuracy"),
+    "probe_effects": (lambda m: _probe(m, answers={0: " Mary", 1: " John"}, effects_on=3), 13, "steered"),
+    "comparison": (lambda m: edif.compare_models(m, m, [CLEAN, SHORT, CORRUPT], progress=False), 5, "kl"),
+    "comparison_first": (lambda m: edif.compare_models(m, m, [CLEAN, SHORT, CORRUPT], progress=False), 2, "entropy"),
 }
+
+#: Of these there are whole prompts, pairs or layers, and not all of them.
+FEWER = ("lens", "attribution", "probe", "probe_effects", "comparison")
 
 
 NOTHING_KEPT: dict[str, Callable[[Any], Any]] = {
-    "attribution": lambda m: edif.attribution_patching(m, CLEAN, CORRUPT, ANSWER, progress=False),
     "attention": lambda m: edif.attention(m, CLEAN, top=2, progress=False),
-    "comparison": lambda m: edif.compare_models(m, m, CLEAN, progress=False),
-    "probe": lambda m: edif.probe(
-        m, [CLEAN, CORRUPT, SHORT, CORRUPT], [0, 1, 0, 1], folds=2, shuffles=1, progress=False
-    ),
     "one_lens": lambda m: edif.logit_lens(m, CLEAN, progress=False),
 }
 
@@ -69,12 +83,12 @@ def model(families: Callable[[str], TransformersModel], monkeypatch: pytest.Monk
 
 
 def _interrupted(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
-    """As if the user pressed ■ after so many batches."""
-    take = beside.Telling._take
+    """As if the user pressed ■ after so many batches, of one job or of several."""
+    take, taken = beside.Telling._take, itertools.count(1)
 
     def taking(self: Any, places: Sequence[int], values: Any) -> None:
         take(self, places, values)
-        if self.batches == times:
+        if next(taken) == times:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(beside.Telling, "_take", taking)
@@ -98,7 +112,10 @@ def test_what_is_known_is_kept_and_marked(
     known = ~np.isnan(here.values)
     assert known.any()
     np.testing.assert_array_equal(here.values[known], there.values[known])
-    if method != "lens":  # of which there are whole prompts
+    if method in FEWER:
+        assert here.size < whole.data[name].size
+        assert known.all() or method in ("lens", "comparison")  # of which prompts are filled up to the longest
+    else:
         assert (np.isnan(here.values) & ~np.isnan(there.values)).any()
     if method == "attention":
         steps = partial.weights() - whole.weights()
@@ -132,6 +149,61 @@ def test_of_many_senders_effects_come_before_all_of_them_were_read(
     assert 0 < known.sum() < (~np.isnan(there)).sum()
     done = partial.provenance["stopped"]
     assert done["done"] < done["of"] / 2  # with one portion no effect would be known yet
+
+
+def test_of_a_comparison_the_side_that_is_whole_is_shown_alone(
+    model: TransformersModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run, _, _ = METHODS["comparison"]
+    _interrupted(monkeypatch, 3)  # the first has read everything, the second nothing
+    with pytest.raises(edif.MethodStopped, match="Stopped after 3 of 6 steps") as stopped:
+        run(model)
+    partial = stopped.value.partial
+    drawn = partial.as_json()
+    assert drawn["foot"].startswith("NOT COMPLETE: stopped after 3 of 6 steps")
+    assert "the second model was not read" in drawn["foot"]
+    (side,) = drawn["sides"]
+    assert side["foot"].startswith("NOT COMPLETE")
+    assert len(side["prompts"]) == 3
+    assert partial.data["kl"].isnull().all()
+    assert (partial.data["top_id"].sel(side="second") == -1).all()
+    for made in (partial.to_html(), partial.to_svg(), partial._repr_mimebundle_()["text/html"]):
+        assert "NOT COMPLETE" in made
+    assert len(partial.cost()) == 2
+    partial.summary()
+    partial.final()
+
+
+def test_of_a_probe_effects_are_those_of_whole_prompts(
+    model: TransformersModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, times, _ = METHODS["probe_effects"]
+    whole = run(model)
+    _interrupted(monkeypatch, times)
+    with pytest.raises(edif.MethodStopped) as stopped:
+        run(model)
+    partial = stopped.value.partial
+    assert 0 < partial.data.sizes["case"] < whole.data.sizes["case"]
+    same = whole.data.isel(case=slice(partial.data.sizes["case"]))
+    assert partial.data["interchanged"].identical(same["interchanged"])
+    assert partial.data["direction"].identical(whole.data["direction"])
+    assert f"effects on {partial.data.sizes['case']} prompts" in partial.as_json()["foot"]
+
+
+def test_of_a_probe_without_effects_yet_is_said_that_there_are_none(
+    model: TransformersModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probes, "MOST_TOLD", 10)
+    _interrupted(monkeypatch, 2)
+    with pytest.raises(edif.MethodStopped) as stopped:
+        METHODS["probe_effects"][0](model)
+    partial = stopped.value.partial
+    assert partial.data["layer"].values.tolist() == [0, 1]
+    assert partial.data["direction"].isnull().all()
+    foot = partial.as_json()["foot"]
+    assert "no effects: not known yet" in foot
+    assert "the directions were not told of" in foot
+    assert "NOT COMPLETE" in partial.to_svg()
 
 
 @pytest.mark.parametrize("method", NOTHING_KEPT)

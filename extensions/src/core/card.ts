@@ -12,10 +12,16 @@ export interface Card {
   origin: HTMLElement;
 }
 
-/** An empty card; the view fills `body` and `controls`.  `keys` are pairs of keys and what they do. */
+/**
+ * An empty card; the view fills `body` and `controls`.  `keys` are pairs of keys and what they do.  That a result is not
+ * complete stands where its foot line begins, and at the top, where nobody overlooks it.
+ */
 export function card(title: string, provenance: Provenance, keys: [string, string][], foot: string): Card {
   const heading = element("div", { class: "edif-title", text: visibleLine(title) });
   const origin = element("div", { class: "edif-provenance", text: provenanceLine(provenance) });
+  const stopped = /^NOT COMPLETE[^·]*/
+    .exec(foot)
+    ?.map((text) => element("div", { class: "edif-note edif-warning", text: visibleLine(text.trim()) }));
   const controls = element("div", { class: "edif-controls" });
   const body = element("div", { class: "edif-body" });
   const node = element(
@@ -24,7 +30,7 @@ export function card(title: string, provenance: Provenance, keys: [string, strin
     element(
       "header",
       { class: "edif-head" },
-      element("div", { class: "edif-names" }, heading, origin),
+      element("div", { class: "edif-names" }, heading, origin, ...(stopped ?? [])),
       controls,
     ),
     body,

@@ -31,7 +31,7 @@ export interface ComparisonData {
   prompts: ComparedPrompt[];
   /** By figure, over prompts, (depth). */
   mean: Record<string, Interval>;
-  /** What each model says, as results of their own: two lenses, or none. */
+  /** What each model says, as results of their own: two lenses, one where the other was not read, or none. */
   sides: Fields[];
 }
 
@@ -64,7 +64,7 @@ export function readComparison(fields: Fields): ComparisonData {
       const of = (part: string): number[] => numbers(held, part, layers.length);
       return { mean: of("mean"), low: of("low"), high: of("high") };
     }),
-    sides: Array.isArray(fields.sides) && fields.sides.length === 2 ? fields.sides.map(sideOf) : [],
+    sides: Array.isArray(fields.sides) && fields.sides.length <= 2 ? fields.sides.map(sideOf) : [],
   };
 }
 

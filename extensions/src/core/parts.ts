@@ -133,7 +133,7 @@ export function legendOf(steps: string[], from: string, to: string, meaning: str
     element("span", { text: from }),
     element("span", { class: "edif-steps", attributes: { "aria-hidden": "true" } }, ...colours),
     element("span", { text: to }),
-    element("span", { text: meaning }),
+    element("span", { class: "edif-meaning", text: meaning }),
   ];
 }
 

@@ -25,6 +25,8 @@ export interface ProbeData {
   strengths: number[];
   /** Columns: one for each strength, then swapped and interchanged; undefined where none were computed. */
   effects: Interval | undefined;
+  /** Why there are none. */
+  lacking: string;
   unit: string;
 }
 
@@ -54,6 +56,7 @@ export function readProbe(fields: Fields): ProbeData {
       fields.effects == null
         ? undefined
         : intervalOf(record(fields.effects, "Its effects"), cells * towards.length * columns),
+    lacking: line(fields, "lacking") ?? "name answers=…",
     unit: line(fields, "unit") ?? "",
   };
 }

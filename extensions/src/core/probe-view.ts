@@ -79,10 +79,10 @@ function sheetOf(result: Probe, chosen: Chosen, { scale }: Place): Sheet {
   };
 }
 
-function aboutOf({ effects, unit }: Probe): Node[] {
+function aboutOf({ effects, lacking, unit }: Probe): Node[] {
   const how =
     effects === undefined
-      ? "Accuracy alone says little about what the model uses: name answers=… to see effects."
+      ? `Accuracy alone says little about what the model uses. There are no effects: ${visibleLine(lacking)}`
       : `Steered: along the direction, in ${visibleLine(unit)}. Swapped: the part along it from another prompt. Interchanged: all of it.`;
   return [
     heading("Read, and used?"),

@@ -120,6 +120,7 @@ ${scaleRules("dark", "body:not([data-jp-theme-light]) .edif-card")}
 }
 .edif-card[data-metric="logit"] .edif-ink { left: calc(var(--l) * (100% - 6px)); width: 6px; background: var(--edif-accent); }
 .edif-card .edif-legend { display: flex; flex-wrap: wrap; gap: 6px; align-items: center; margin-top: 8px; font-size: 11px; color: var(--edif-muted); }
+.edif-card .edif-meaning + span { margin-left: 14px; }
 .edif-card .edif-scale { width: 96px; height: 6px; border-radius: 3px; background: linear-gradient(in oklab to right, var(--edif-weak), var(--edif-strong)); }
 .edif-card .edif-range { width: 96px; height: 1px; background: var(--edif-muted); }
 .edif-card .edif-foot {

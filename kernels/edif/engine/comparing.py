@@ -40,6 +40,10 @@ class Reading:
         self.prompts, self.places = [list(ids) for ids in prompts], [list(row) for row in places]
         self.layers, self.shared, self.top, self.path = list(layers), shared, top, path
 
+    def first(self, prompts: int) -> Reading:
+        """The part with so many prompts."""
+        return Reading(self.prompts[:prompts], self.places[:prompts], self.layers, self.shared, self.top, self.path)
+
 
 def read(
     model: Any,
@@ -83,7 +87,7 @@ def read(
             parts.append(part)
         found.append({name: torch.stack([part[name] for part in parts]) for name in parts[0]})
         said.append(torch.stack(kept))
-        tell([number], torch.zeros(1, 0))
+        tell([number], torch.zeros(1, 0), base={number: {**found[-1], "top_ids": found[-1]["top_ids"].int()}})
     if keep is not None:
         leave(said, keep)
     given = said if keep is None and there is None else []

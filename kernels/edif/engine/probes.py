@@ -6,6 +6,7 @@ directions and the logits of the answers.
 
 from __future__ import annotations
 
+import copy
 import functools
 import time
 from collections.abc import Sequence
@@ -17,7 +18,10 @@ from edif.engine.changes import Change, Changes
 from edif.engine.decoder import Decoder
 from edif.engine.linear import fit
 from edif.engine.states import norms, read, unit
-from edif.engine.sweeps import Batch, Tell, facts
+from edif.engine.sweeps import BASE_CHARACTERS, Batch, Tell, facts
+
+#: Numbers of directions that are told while a job runs: half of what there is room for.
+MOST_TOLD = BASE_CHARACTERS // 2 * 3 // 16
 
 
 class Probing:
@@ -58,6 +62,12 @@ class Probing:
         #: Classes that directions point to: of two, the second; the first is the other way.
         self.towards = list(range(self.classes)) if self.classes > 2 else [1]
 
+    def first(self, layers: int, cases: int) -> Probing:
+        """The part with so many layers and cases, the first of each."""
+        part = copy.copy(self)
+        part.layers, part.cases, part.sources = self.layers[:layers], self.cases[:cases], self.sources[:cases]
+        return part
+
     def each(self) -> int:
         """How many cells a case has at one layer and position and towards one class."""
         return len(self.strengths) + 2
@@ -82,6 +92,12 @@ def probe(
     """
     began, decoder = time.perf_counter(), Decoder(model, limits["layers"])
     states = read(model, decoder, prompts, asked.site, asked.layers, asked.positions)
+    for n, layer in enumerate(asked.layers):
+        if not bool(states[n].isfinite().all()):
+            raise ValueError(
+                f"Activations of layer {layer} are not finite, and nothing can be read from such: name other layers=…, "
+                "or have the model loaded in another dtype."
+            )
     learnt = _shuffled(asked)
     fold = torch.tensor(asked.fold)
     shape = (len(asked.layers), len(asked.positions))
@@ -91,12 +107,19 @@ def probe(
     for n in range(shape[0]):
         for p in range(shape[1]):
             predicted[n, p], directions[n, p], unseen[n, p] = _one(states[n, :, p], learnt, fold, asked)
-        tell([n], torch.zeros(1, 0))
+        tell([n], torch.zeros(1, 0), base={n: _told_of(predicted[n], directions, n, learnt)})
     found = {"predicted": predicted, "shuffled": learnt, "directions": directions}
     if asked.answers:
-        work = _Effects(model, decoder, prompts, states, unseen, fold, asked, limits)
-        found |= work.all(lambda places: tell([len(asked.layers) + n for n in places], torch.zeros(len(places), 0)))
+        found |= _Effects(model, decoder, prompts, states, unseen, fold, asked, limits).all(tell)
     return {**found, "facts": facts(model), "seconds": time.perf_counter() - began}
+
+
+def _told_of(
+    predicted: torch.Tensor, directions: torch.Tensor, layer: int, learnt: torch.Tensor
+) -> dict[str, torch.Tensor]:
+    """What is told of a layer that is done: small numbers, and directions only where there is room for all of them."""
+    small = {"predicted": predicted.short(), **({} if layer else {"shuffled": learnt.short()})}
+    return small if directions.numel() > MOST_TOLD else {**small, "direction": directions[layer]}
 
 
 def _shuffled(asked: Probing) -> torch.Tensor:
@@ -143,25 +166,30 @@ class _Effects:
         self._unseen, self._fold, self._asked, self._limits = unseen, fold, asked, limits
         self._norms = norms(model, decoder, prompts, asked.site, asked.layers)
 
-    def all(self, tell: Any) -> dict[str, torch.Tensor]:
-        """Of every case."""
+    def all(self, tell: Tell) -> dict[str, torch.Tensor]:
+        """Of every case; of whole ones is told what there is to know, for a job that is interrupted."""
         asked, answers = self._asked, torch.tensor(self._asked.answers)
 
         def measure(model: Any, batch: Batch) -> torch.Tensor:
             return model.output.logits[:, -1].float()[:, answers]
 
-        values, unchanged, done = [], [], 0
+        values: list[torch.Tensor] = []
+        unchanged: list[torch.Tensor] = []
+        done, nothing = len(asked.layers), torch.zeros(0, 0)
+        tell([], nothing, base={done: {"norms": self._norms}})
         for case in range(len(asked.cases)):
             ids = self._prompts[asked.cases[case]]
             parts = []
             for p, position in enumerate(asked.positions):
                 changes = Changes(self._decoder, asked.site, self._changes(case, p), [position % len(ids)])
-                told = functools.partial(_told, tell, done)
+                told = functools.partial(_shifted, tell, done)
                 swept = changes.run(self._model, told, ids, measure, None, self._limits)
                 parts.append(swept["values"][:, 0].unflatten(0, (len(asked.layers), len(asked.towards), asked.each())))
                 done += len(swept["values"])
             values.append(torch.stack(parts, 1))
             unchanged.append(swept["base"][0])
+            told_of = {"values": values[-1], "unchanged": unchanged[-1]}
+            tell([], nothing, base={len(asked.layers) + 1 + case: told_of})
         return {"values": torch.stack(values), "unchanged": torch.stack(unchanged), "norms": self._norms}
 
     def _changes(self, case: int, p: int) -> list[Change]:
@@ -177,6 +205,6 @@ class _Effects:
         return made
 
 
-def _told(tell: Any, before: int, places: Sequence[int], _: torch.Tensor) -> None:
-    """Tell how far it is, without values."""
-    tell([before + place for place in places])
+def _shifted(tell: Tell, before: int, places: Sequence[int], values: torch.Tensor) -> None:
+    """Tell how far it is, without values: they are told of whole cases."""
+    tell([before + place for place in places], values[:, :0])
