@@ -209,7 +209,7 @@ def causal_trace(
     """
     decoder = Decoder(model, limits["layers"])
     if level is None:
-        level = noise * _spread(decoder, facts_asked)
+        level = noise * spread(decoder, facts_asked)
     found: dict[str, Any] = {"values": [], "corrupted": [], "clean": [], "answer": [], "batches": 0, "seconds": 0.0}
     before = 0
     for fact, wanted in zip(facts_asked, cells, strict=True):
@@ -299,7 +299,7 @@ class _Tracing:
         return {"answer": torch.tensor(self.answer), "figures": figures, "corrupted": self._corrupted}
 
 
-def _spread(decoder: Decoder, asked: Sequence[Fact]) -> float:
+def spread(decoder: Decoder, asked: Sequence[Fact]) -> float:
     """Standard deviation of the embeddings of all subjects' tokens (Meng et al. 2022, appendix B.1)."""
     tokens = [fact.ids[slice(*fact.subject)] for fact in asked]
     weight = decoder.embedding._module.weight
