@@ -99,8 +99,8 @@ class ServerSettings(TomlSettings):
         default=0.0, ge=0, description="a server is stopped this long after its start, busy or not; 0: never"
     )
     output_scripts: bool = Field(
-        default=True,
-        description="outputs of notebooks may run scripts of their own and load from anywhere (plotly, bokeh, BertViz);"
-        " false: pages of user servers run what comes with the workbench and nothing else",
+        default=False,
+        description="outputs of notebooks may run scripts of their own and load from anywhere (bokeh, BertViz);"
+        " without, pages of user servers run what comes with the workbench and nothing else",
     )
     look_s: float = Field(default=30.0, gt=0, description="how often idle servers and the disk are looked at")

@@ -57,7 +57,7 @@ const ICONS = {
 };
 
 function svg(path: string): string {
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" width="24"><path class="jp-icon-accent0" d="${path}" fill="none" stroke="#2350a9" stroke-width="1.6"/></svg>`;
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" width="24" fill="none"><path class="jp-icon-brand0" d="${path}" stroke="#2350a9" stroke-width="1.6"/></svg>`;
 }
 
 /** One question to the user's own server. */
