@@ -6,6 +6,7 @@ from here, so an address or a path is written down once.  Called by the composit
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import secrets
 import sys
@@ -188,7 +189,7 @@ class TomlSettings(BaseSettings):
 
 
 class PublicAddressSettings(TomlSettings):
-    """The address of the workbench as browsers see it; the one setting of the hub's table that others need too."""
+    """Addresses of the workbench as browsers see them; what others need of the hub's table too."""
 
     model_config = SettingsConfigDict(env_prefix="EDIF_HUB_", toml_table_header=("hub",), frozen=True, extra="ignore")
 
@@ -197,12 +198,42 @@ class PublicAddressSettings(TomlSettings):
         description="https address that browsers use, if a web server stands in front; empty: the port itself",
     )
 
+    user_domains: bool = Field(
+        default=False,
+        description="each user's server has a host name of its own below that of public_url, so that browsers keep"
+        " users apart; needs DNS and a certificate for *.HOST",
+    )
+
     @model_validator(mode="after")
     def _public_address(self) -> Self:
         if self.public_url and not urlsplit(self.public_url).hostname:
             raise ValueError('public_url must be an address such as "https://edif.example.org"')
+        if self.user_domains and not _has_names_below(self.public_url):
+            raise ValueError('user_domains needs a public_url such as "https://edif.example.org": a name, and no path')
         return self
 
     def browsers_reach(self, installation: Installation) -> str:
         """The address under which browsers reach ``installation``, without a trailing slash."""
         return (self.public_url or installation.url("proxy")).rstrip("/")
+
+    @property
+    def routed_host(self) -> str:
+        """The host name of everything but user servers, where these have their own; else empty."""
+        return (urlsplit(self.public_url).hostname or "") if self.user_domains else ""
+
+    @property
+    def user_hosts(self) -> str:
+        """The addresses of user servers that have host names of their own, as policies name them; else empty."""
+        address = urlsplit(self.public_url)
+        return f"{address.scheme}://*.{address.netloc}" if self.user_domains else ""
+
+
+def _has_names_below(address: str) -> bool:
+    """Whether there can be host names below that of ``address``."""
+    found = urlsplit(address)
+    host = found.hostname or ""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return "." in host and found.path in {"", "/"}
+    return False

@@ -76,7 +76,8 @@ def create_app(installation: Installation, settings: CourseSettings) -> FastAPI:
 def _parts(
     installation: Installation, desk: Desk, signing_in: SigningIn, hub: HubSide, platforms: httpx.Client
 ) -> Parts:
-    public = PublicAddressSettings().browsers_reach(installation)
+    address = PublicAddressSettings()
+    public = address.browsers_reach(installation)
     key = lti_key(installation)
     return Parts(
         desk=desk,
@@ -88,6 +89,7 @@ def _parts(
         lti_key=key,
         lti_secret=installation.secret("courses-token"),
         public_url=public,
+        user_hosts=address.user_hosts,
     )
 
 

@@ -57,6 +57,7 @@ class Parts:
     lti_key: Callable[[], str]  #: this tool's private key as PEM
     lti_secret: str  #: seals the cookies of launches
     public_url: str  #: under which browsers reach this workbench
+    user_hosts: str  #: where user servers are, if not on its host
 
 
 def parts_of(request: Request) -> Parts:
@@ -140,7 +141,7 @@ def page(request: Request, template: str, visitor: Visitor | None, status: int =
     """A page, with what the last form has to say."""
     news = _read_said(request)
     text = _templates().get_template(template).render(visitor=visitor, news=news, **content)
-    answer = HTMLResponse(text, status, headers=web_page.POLICY)
+    answer = HTMLResponse(text, status, headers=web_page.headers(parts_of(request).user_hosts))
     if news:
         answer.delete_cookie(_SAID, path=COURSES_PATH)
     return answer

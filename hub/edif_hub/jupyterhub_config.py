@@ -53,6 +53,7 @@ configure_pages(c, settings)
 # The proxy is a process of its own, so that the hub can be restarted under running servers.
 c.JupyterHub.bind_url = installation.url("proxy")
 c.JupyterHub.hub_bind_url = installation.url("hub")
+c.JupyterHub.trusted_downstream_ips = ["127.0.0.1", "::1"]  # proxy and web server: the browser is who came before them
 c.JupyterHub.cleanup_servers = False
 c.JupyterHub.db_url = f"sqlite:///{private_file(installation.hub_dir / 'jupyterhub.sqlite')}"
 c.JupyterHub.cookie_secret_file = str(installation.hub_dir / "cookie_secret")
@@ -82,8 +83,8 @@ c.JupyterHub.proxy_class = QuietProxy
 c.ConfigurableHTTPProxy.should_start = False
 c.ConfigurableHTTPProxy.api_url = installation.url("proxy-api")
 c.ConfigurableHTTPProxy.extra_routes = {
-    PAGE_PATH: installation.url("gateway"),
-    COURSES_PATH: installation.url("courses"),
+    f"{settings.routed_host}{PAGE_PATH}": installation.url("gateway"),
+    f"{settings.routed_host}{COURSES_PATH}": installation.url("courses"),
 }
 c.ConfigurableHTTPProxy.auth_token = installation.secret("proxy-token")
 
@@ -130,7 +131,7 @@ c[spawner.__name__] = Config(spawners.traits(servers, installation))
 c.JupyterHub.concurrent_spawn_limit = 0  # nobody is sent away: starts wait for their turn
 c.JupyterHub.active_server_limit = servers.servers_at_most
 c.Spawner.cmd = spawners.command(servers)
-c.Spawner.environment = server.environment(installation, servers, COURSES_PATH)
+c.Spawner.environment = server.environment(installation, servers, settings)
 c.Spawner.start_timeout = servers.start_timeout_s
 c.Spawner.http_timeout = servers.start_timeout_s
 c.Spawner.options_from_form = "simple"

@@ -34,8 +34,11 @@ class ScriptNonce(Extension):
         return _SCRIPT_TAG.sub('<script nonce="{{ script_nonce }}"', source)
 
 
-def policy(nonce: str, report_to: str) -> str:
-    """The hub's Content-Security-Policy; styles may stand in the page, since they draw and cannot act."""
+def policy(nonce: str, report_to: str, user_hosts: str = "") -> str:
+    """The hub's Content-Security-Policy; styles may stand in the page, since they draw and cannot act.
+
+    Forms (the login's, for one) lead on to user servers, so ``user_hosts`` is where these are if not on this host.
+    """
     rules = {
         "default-src": "'self'",
         "script-src": f"'self' 'nonce-{nonce}'",
@@ -45,7 +48,7 @@ def policy(nonce: str, report_to: str) -> str:
         "connect-src": "'self'",
         "object-src": "'none'",
         "base-uri": "'none'",
-        "form-action": "'self'",
+        "form-action": f"'self' {user_hosts}",
         "frame-ancestors": "'none'",
         "report-uri": report_to,
     }
@@ -53,15 +56,19 @@ def policy(nonce: str, report_to: str) -> str:
 
 
 def configure_pages(c: Any, hub: HubSettings) -> None:
-    """Set headers and address of the hub's pages."""
+    """Set headers and addresses of the hub's pages, and of the servers that they lead to."""
     c.JupyterHub.tornado_settings = {"headers": _HEADERS}
     c.JupyterHub.jinja_environment_options = {"extensions": [ScriptNonce]}
-    _mark_pages()
+    _mark_pages(hub.user_hosts)
     if hub.public_url:
         c.JupyterHub.public_url = f"{hub.public_url.rstrip('/')}/"
+    if hub.user_domains:
+        c.JupyterHub.subdomain_host = hub.public_url.rstrip("/")
+        # A page of one user's server may set cookies for the whole domain; those with this prefix it cannot.
+        c.JupyterHub.cookie_host_prefix_enabled = hub.public_url.startswith("https:")
 
 
-def _mark_pages() -> None:
+def _mark_pages(user_hosts: str) -> None:
     """Give every page of the hub a nonce of its own, in its header and in its template."""
     plain_namespace = BaseHandler.template_namespace
 
@@ -74,7 +81,9 @@ def _mark_pages() -> None:
         return {**plain_namespace.fget(handler), "script_nonce": nonce(handler)}
 
     BaseHandler.template_namespace = property(namespace)
-    BaseHandler.content_security_policy = property(lambda handler: policy(nonce(handler), handler.csp_report_uri))
+    BaseHandler.content_security_policy = property(
+        lambda handler: policy(nonce(handler), handler.csp_report_uri, user_hosts)
+    )
 
 
 def shown_name(user: User | None) -> str:

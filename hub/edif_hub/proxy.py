@@ -5,8 +5,13 @@ Started by ``edif up`` with the arguments of ``configurable-http-proxy``; runs a
 A proxy that starts again knows no routes, and the hub would notice within five minutes: so it asks the hub for them.
 
 Version 0.4.0 does not tell the browser which subprotocol the server chose, so browsers hang up and JupyterLab connects
-to every kernel twice: what a user runs in between is lost.  It sends binary frames on as text.  And it writes ``%3A``
-for a colon in a path, by which jupyter-collaboration 5 does not know a shared document: its notebook never opens.
+to every kernel twice: what a user runs in between is lost.  It sends binary frames on as text.  It writes ``%3A`` for a
+colon in a path, by which jupyter-collaboration 5 does not know a shared document: its notebook never opens.  And it
+loses what a web server in front says of the browser: all browsers had that server's address, and none came by https.
+
+Where user servers have host names of their own (``[hub] user_domains``) it routes by these, which version 0.4.0 has an
+option for and does not do.  At the host name of a user there is that user's server and nothing else: were the hub's
+pages there too, whoever logs in there would do so in the reach of that user's scripts.
 """
 
 from __future__ import annotations
@@ -15,19 +20,25 @@ import asyncio
 import json
 import logging
 import re
+import sys
 import time
-from urllib.parse import urlsplit, urlunsplit
+from collections.abc import Awaitable, Callable, Mapping
+from urllib.parse import quote
 
 from configurable_http_proxy.cli import main
 from configurable_http_proxy.handlers import ProxyHandler
-from tornado.httpclient import AsyncHTTPClient, HTTPClientError
+from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
 from tornado.ioloop import IOLoop
 
-from edif_protocol.installation import Installation
+from edif_protocol.installation import Installation, PublicAddressSettings
 
 #: How long a hub that does not answer is asked; one that starts meanwhile sends the routes by itself.
 _ASK_S, _PAUSE_S = 60.0, 0.05
 _QUERY = re.compile(r"\?\S+")
+#: Headers in which others believe; the last two, which browsers might send themselves, end here.
+_OF_BROWSER = {"x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto", "x-real-ip", "x-scheme"}
+#: What is shown at every host name: pages that say why a server does not answer have their style from there.
+_SHOWN_EVERYWHERE = ("/hub/static/", "/hub/logo")
 
 
 def select_subprotocol(self: ProxyHandler, subprotocols: list[str]) -> str | None:
@@ -45,19 +56,58 @@ def on_message(self: ProxyHandler, message: str | bytes) -> None:
         self.ws_client.write_message(message, binary=isinstance(message, bytes))
 
 
-_target_url = ProxyHandler.get_target_url
+def routed_by(address: PublicAddressSettings) -> Callable[[ProxyHandler, str], Awaitable[str | None]]:
+    """The method that finds what is behind the proxy, by host names if user servers have their own."""
+
+    async def get_target_url(self: ProxyHandler, path: str) -> str | None:
+        """The address behind the proxy; None if the request has been answered here."""
+        host, path = host_asked_for(address.routed_host, self.request.host_name), f"/{path.lstrip('/')}"
+        self.target = self.proxy.target_for_req(host, path)
+        if self.target is None:
+            await self.handle_proxy_error(404, None)
+            return None
+        strayed = host != address.routed_host and self.target["prefix"] == "/"
+        if strayed and not path.startswith(_SHOWN_EVERYWHERE):
+            if self.request.method in {"GET", "HEAD"}:
+                self.redirect(f"{address.public_url.rstrip('/')}{self.request.uri}")
+            else:
+                await self.handle_proxy_error(404, None)
+            return None
+        return url_behind(self.target["target"], path, self.request.query)
+
+    return get_target_url
 
 
-async def get_target_url(self: ProxyHandler, path: str) -> str | None:
-    """The address behind the proxy, with the colons of its path as they came."""
-    url: str | None = await _target_url(self, path)
-    return with_colons(url) if url else url
+def host_asked_for(own: str, asked: str) -> str:
+    """The host name to route by: one below ``own``, the workbench's; all others, addresses say, mean ``own`` itself."""
+    asked = asked.rstrip(".")
+    return asked if own and asked.endswith(f".{own}") else own
 
 
-def with_colons(url: str) -> str:
-    """``url`` with plain colons in its path; what is asked for behind it stays as it is."""
-    found = urlsplit(url)
-    return urlunsplit(found._replace(path=found.path.replace("%3A", ":")))
+def url_behind(target: str, path: str, query: str) -> str:
+    """``path`` at ``target``, its colons as they came."""
+    return f"{target.rstrip('/')}{quote(path, safe='/:')}{'?' if query else ''}{query}"
+
+
+_request = ProxyHandler._get_proxy_request
+
+
+def get_proxy_request(self: ProxyHandler, url: str) -> HTTPRequest:
+    """The request as it is sent on, with what is known of the browser."""
+    made: HTTPRequest = _request(self, url)
+    kept = {name: value for name, value in made.headers.items() if name.lower() not in _OF_BROWSER}
+    made.headers = kept | of_browser(self.request.headers, self.request.remote_ip)
+    return made
+
+
+def of_browser(headers: Mapping[str, str], address: str) -> dict[str, str]:
+    """Headers that tell of the browser: as a web server in front has them, and ``address`` from where they came."""
+    before = headers.get("X-Forwarded-For")
+    return {
+        "X-Forwarded-For": f"{before}, {address}" if before else address,
+        "X-Forwarded-Proto": headers.get("X-Forwarded-Proto", "http"),
+        "X-Forwarded-Host": headers.get("X-Forwarded-Host", headers.get("Host", "")),
+    }
 
 
 def without_queries(record: logging.LogRecord) -> bool:
@@ -66,9 +116,10 @@ def without_queries(record: logging.LogRecord) -> bool:
     return True
 
 
-def mend() -> None:
-    """Put the three methods above in the place of the proxy's own, and keep secrets out of its log."""
-    ProxyHandler.get_target_url = get_target_url
+def mend(address: PublicAddressSettings) -> None:
+    """Put the four methods above in the place of the proxy's own, and keep secrets out of its log."""
+    ProxyHandler.get_target_url = routed_by(address)
+    ProxyHandler._get_proxy_request = get_proxy_request
     ProxyHandler.select_subprotocol = select_subprotocol
     ProxyHandler.on_message = on_message
     logging.getLogger("tornado.access").addFilter(without_queries)
@@ -94,7 +145,9 @@ async def ask_for_routes(hub_url: str, token: str) -> None:
 
 
 if __name__ == "__main__":
-    mend()
-    installation = Installation()
+    installation, address = Installation(), PublicAddressSettings()
+    mend(address)
+    if address.user_domains:
+        sys.argv += ("--host-routing", "yes")
     IOLoop.current().add_callback(ask_for_routes, installation.url("hub"), installation.secret("proxy-routes-token"))
     main()

@@ -21,20 +21,21 @@ from jupyterhub.spawner import Spawner, SpawnException
 
 from edif_hub import spawners
 from edif_hub.keys import groups_of, mint_key, revoke_keys
-from edif_hub.settings import ServerSettings
+from edif_hub.settings import HubSettings, ServerSettings
 from edif_hub.start_queue import StartQueue
 from edif_protocol.audit_log import AuditLog
 from edif_protocol.installation import Installation
 from edif_protocol.mirror_ticket import endpoint
-from edif_protocol.wire import PAGE_PATH
+from edif_protocol.wire import COURSES_PATH, PAGE_PATH
 
 _LOOK_S = 0.1
 #: How often a server tells the hub when it was last used, at least; and how often in the time it may be idle.
 _TELL_S, _TELLINGS = 60, 10
 
 
-def environment(installation: Installation, settings: ServerSettings, courses_path: str = "") -> dict[str, str]:
+def environment(installation: Installation, settings: ServerSettings, hub: HubSettings) -> dict[str, str]:
     """The variables of every user server, and so of every kernel; the key is added at each start."""
+    site = hub.browsers_reach(installation) if hub.user_domains else ""  # else the pages are on the server's own host
     return {
         **installation.environment("user-server"),
         "NDIF_HOST": installation.url("gateway"),
@@ -47,8 +48,8 @@ def environment(installation: Installation, settings: ServerSettings, courses_pa
         "EDIF_SERVER_IDLE_AFTER_S": str(settings.idle_after_s),
         "EDIF_SERVER_WARN_BEFORE_S": str(settings.warn_before_s),
         "EDIF_SERVER_OUTPUT_SCRIPTS": str(settings.output_scripts),
-        "EDIF_SERVER_PAGE_PATH": PAGE_PATH,
-        "EDIF_SERVER_COURSES_PATH": courses_path,
+        "EDIF_SERVER_PAGE_URL": f"{site}{PAGE_PATH}",
+        "EDIF_SERVER_COURSES_URL": f"{site}{COURSES_PATH}",
     }
 
 

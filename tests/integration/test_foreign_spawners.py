@@ -28,7 +28,7 @@ from systemdspawner import systemd
 from traitlets.config import Config
 
 from edif_hub import server, spawners, start_watch
-from edif_hub.settings import ServerSettings
+from edif_hub.settings import HubSettings, ServerSettings
 from edif_hub.start_queue import StartQueue
 from edif_protocol.installation import Installation
 
@@ -52,7 +52,7 @@ def _spawner(settings: ServerSettings, installation: Installation, user: str) ->
     made: Any = spawners.spawner_class(settings, StartQueue(1))
     config = Config({made.__name__: spawners.traits(settings, installation)})
     config.Spawner.cmd = spawners.command(settings)
-    config.Spawner.environment = server.environment(installation, settings)
+    config.Spawner.environment = server.environment(installation, settings, HubSettings())
     person = SimpleNamespace(name=user, id=1, url=f"/user/{user}/", escaped_name=user)
     hub = Hub(ip="127.0.0.1", port=8081, base_url="/hub/")
     spawner = made(config=config, user=person, hub=hub, api_token="token-of-the-server")
@@ -100,7 +100,7 @@ def test_what_systemd_is_told(told: Path, tmp_path: Path) -> None:
     variables = file.read_text()
     assert f"NDIF_API_KEY={KEY}\n" in variables
     assert "JUPYTERHUB_API_TOKEN=token-of-the-server\n" in variables
-    assert "EDIF_SERVER_PAGE_PATH=/services/edif/\n" in variables
+    assert "EDIF_SERVER_PAGE_URL=/services/edif/\n" in variables
     assert KEY not in told.read_text()  # everybody reads the arguments of a process
     _understood_by_systemd(properties, tmp_path)
 

@@ -25,7 +25,7 @@ from edif_backend.cli.checks import (
     check_settings,
 )
 from edif_backend.cli.console import AsJson, say, show_json, show_table
-from edif_backend.cli.located import find_installation
+from edif_backend.cli.located import find_installation, reached_at
 from edif_backend.cli.readiness import waiting_for
 from edif_backend.cli.supervision import states
 from edif_backend.errors import CatalogueInvalid
@@ -77,4 +77,4 @@ def _check_serving(installation: Installation, running: bool) -> Check:
     missing = waiting_for(installation)
     if missing:
         return Check("serving", FAIL, f"It runs, but waits for {missing}.", f"See the logs in {installation.logs_dir}.")
-    return Check("serving", OK, f"It serves at {installation.url('proxy')}.")
+    return Check("serving", OK, f"It serves at {reached_at(installation)}.")

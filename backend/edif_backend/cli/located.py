@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from edif_backend.errors import SetupFailed
-from edif_protocol.installation import Installation
+from edif_protocol.installation import Installation, PublicAddressSettings
 
 
 def find_installation(port: int | None = None) -> Installation:
@@ -32,6 +32,19 @@ def find_installation(port: int | None = None) -> Installation:
         name = "_".join(("EDIF", *(str(part) for part in first["loc"]))).upper()
         raise SetupFailed(f"{name} cannot be {first['input']!r}: {first['msg'].lower()}.") from invalid
     return installation
+
+
+def reached_at(installation: Installation) -> str:
+    """The address at which browsers find it.
+
+    Raises:
+        SetupFailed: what ``edif.toml`` says of it cannot be used.
+    """
+    try:
+        return PublicAddressSettings().browsers_reach(installation)
+    except ValidationError as invalid:
+        first = invalid.errors()[0]["msg"].removeprefix("Value error, ")
+        raise SetupFailed(f"The table [hub] of {installation.config_file} cannot be used: {first}.") from invalid
 
 
 def remember_port(installation: Installation) -> None:

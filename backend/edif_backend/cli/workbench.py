@@ -18,7 +18,7 @@ import typer
 
 from edif_backend.cli.checks import FAIL, before_start, check_home
 from edif_backend.cli.console import AsJson, say, show_json, show_table
-from edif_backend.cli.located import find_installation
+from edif_backend.cli.located import find_installation, reached_at
 from edif_backend.cli.processes import end_members
 from edif_backend.cli.readiness import gateway_status, wait_until_serving, waiting_for
 from edif_backend.cli.supervision import ProgramState, start, states, stop
@@ -127,9 +127,9 @@ def _one_at_a_time(installation: Installation) -> Iterator[None]:
 def _already_running(installation: Installation) -> None:
     missing = waiting_for(installation)
     if missing:
-        say(f"The workbench is running at {installation.url('proxy')}, but waits for {missing}: see `edif status`.")
+        say(f"The workbench is running at {reached_at(installation)}, but waits for {missing}: see `edif status`.")
         raise typer.Exit(1)
-    say(f"The workbench is already running at {installation.url('proxy')} (`edif down` stops it).")
+    say(f"The workbench is already running at {reached_at(installation)} (`edif down` stops it).")
 
 
 def _prepare(installation: Installation) -> None:
@@ -138,6 +138,7 @@ def _prepare(installation: Installation) -> None:
     Raises:
         SetupFailed: something must be mended first.
     """
+    reached_at(installation)
     left = end_members(installation)
     if left:
         say(f"ended {left} processes that a killed supervisor had left behind")
@@ -162,7 +163,7 @@ def _prepare(installation: Installation) -> None:
 
 def _welcome(installation: Installation, detach: bool) -> None:
     secrets = installation.home / "secrets"
-    print(f"The workbench is ready: {installation.url('proxy')}")
+    print(f"The workbench is ready: {reached_at(installation)}")
     print(f"  Log in with any user name and the password {installation.secret('user-password')}")
     print(f"  (kept in {secrets / 'user-password'}; the account `admin` has the one in admin-password beside it).")
     print('  From any Python on this machine: eval "$(./edif env)", then nnsight with remote=True.')
@@ -190,7 +191,7 @@ def status(as_json: AsJson = False) -> None:
             {
                 "serving": missing is None,
                 "waiting_for": missing,
-                "url": installation.url("proxy"),
+                "url": reached_at(installation),
                 "home": str(installation.home),
                 "processes": [_as_record(program) for program in programs or []],
                 "models": models,
@@ -198,7 +199,7 @@ def status(as_json: AsJson = False) -> None:
             }
         )
     else:
-        say(f"The workbench at {installation.url('proxy')} " + (f"waits for {missing}." if missing else "is serving."))
+        say(f"The workbench at {reached_at(installation)} " + (f"waits for {missing}." if missing else "is serving."))
         rows = [(program.role, program.state, program.description) for program in programs or []]
         rows += [(f"model {name}", model["application_state"], model["description"]) for name, model in models.items()]
         rows += [(f"queue of {name}", str(count), "jobs waiting") for name, count in waiting.items()]

@@ -36,7 +36,7 @@ from edif_backend.models.live import LiveCatalogue
 from edif_backend.objects import open_objects
 from edif_backend.objects.links import Links
 from edif_backend.settings import BackendSettings
-from edif_protocol.installation import Installation
+from edif_protocol.installation import Installation, PublicAddressSettings
 from edif_protocol.wire import KEYS_PATH
 
 _FORM_OVERHEAD_BYTES = 64 * 1024  # multipart borders and the envelope, on top of the payload
@@ -105,8 +105,9 @@ def _identity(client: httpx.AsyncClient, installation: Installation, settings: B
 
 
 def _key_mend(installation: Installation) -> str:
+    site = PublicAddressSettings().browsers_reach(installation)
     return (
-        f"Get one at {installation.url('proxy')}{KEYS_PATH} or with `./edif key new`, and set it as NDIF_API_KEY; "
+        f"Get one at {site}{KEYS_PATH} or with `./edif key new`, and set it as NDIF_API_KEY; "
         "in a notebook of the hub restart the server to get a fresh one."
     )
 

@@ -141,5 +141,5 @@ class SigningIn:
         return hmac.new(self._secret.encode(), "\n".join(parts).encode(), hashlib.sha256).hexdigest()
 
     def _set(self, answer: Response, request: Request, name: str, value: str, age_s: int | None) -> None:
-        secure = request.headers.get("x-forwarded-proto", "").split(",")[-1] == "https"
+        secure = request.headers.get("x-forwarded-proto") == "https"
         answer.set_cookie(name, value, age_s, path=self._site.path, secure=secure, httponly=True, samesite="lax")

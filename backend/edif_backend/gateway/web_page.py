@@ -35,15 +35,21 @@ _FILES = {"page.css": "text/css", "page.js": "text/javascript", "icon.svg": "ima
 #: Ages are counted on by the script; the page itself is told again at least this often, and at most twice a second.
 _AGAIN_S, _PAUSE_S = 15.0, 0.5
 
-#: Headers of every page of ours: nothing is loaded but our own style and script.
-POLICY = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self';"
-    " img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-    "Referrer-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
+
+def headers(forms_lead_to: str = "") -> dict[str, str]:
+    """Headers of every page of ours: nothing is loaded but our own style and script.
+
+    A form leads to a page of this host, or to ``forms_lead_to``.
+    """
+    return {
+        "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self';"
+        f" img-src 'self'; form-action 'self' {forms_lead_to}; base-uri 'none'; frame-ancestors 'none'",
+        "Referrer-Policy": "same-origin",
+        "X-Content-Type-Options": "nosniff",
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Cache-Control": "no-store",
+    }
+
 
 Before = Annotated[str | None, Query(max_length=64)]
 Word = Annotated[str, Form(max_length=128)]
@@ -65,7 +71,7 @@ def _version() -> str:
 
 def page(template: str, status: int = 200, **content: Any) -> HTMLResponse:
     """A page of ours, with the policy that lets in nothing but its own style and script."""
-    return HTMLResponse(_templates().get_template(template).render(content), status, headers=POLICY)
+    return HTMLResponse(_templates().get_template(template).render(content), status, headers=headers())
 
 
 async def shown(request: Request, show: Callable[[Visitor], Awaitable[HttpResponse]]) -> HttpResponse:

@@ -63,8 +63,8 @@ class WorkbenchHandler(APIHandler):
                 "stops_in_s": left_s,
                 "warned": left_s is not None and left_s <= settings.warn_before_s,
                 "tutorials": FOLDER,
-                "page": settings.page_path,
-                "courses": settings.courses_path,
+                "page": settings.page_url,
+                "courses": settings.courses_url,
             }
         )
 
