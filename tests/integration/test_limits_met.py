@@ -10,6 +10,8 @@ import httpx
 import pytest
 from tests.conftest import Workbench
 
+from edif_backend.jobs import open_jobs
+
 CLIENTS = {
     "stock": "from nnsight.intervention.backends.remote import RemoteBackend as Backend",
     "edif": "from edif.remote import EdifBackend as Backend",
@@ -77,6 +79,9 @@ def test_the_limits_of_a_group_of_the_hub_hold_for_its_members_alone(workbench: 
     script = "tell(first=sleep(0.1), second=refusal(0))"
     assert "and 0 s a day is your limit." in told(workbench, "edif", script, member)["second"]
     assert told(workbench, "edif", script, stranger)["second"].startswith("(1, ")
+    # And the dispatcher, which weighs and counts running jobs by group, hears of it with the jobs.
+    known = open_jobs(workbench.installation.jobs_database).groups([member, stranger])
+    assert known == {member: ["course:seminar:student"], stranger: []}
 
 
 def test_a_refusal_says_when_to_come_back_and_leaves_nothing_behind(workbench: Workbench) -> None:

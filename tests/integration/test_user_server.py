@@ -111,6 +111,16 @@ def test_an_idle_server_is_stopped_after_a_warning_and_a_busy_one_is_not(hub: Hu
         assert busy.workbench()["warned"] is False
 
 
+def test_a_server_that_is_stopped_ends_its_kernels_in_order(hub: HubAlone) -> None:
+    with hub.browser("tidy") as browser, hub.api() as api:
+        hub.start(browser, "tidy")
+        kernel = Server(browser, "tidy").ask("POST", "api/kernels", {"name": "edif"}).json()["id"]
+        [connection] = (hub.installation.hub_dir / "users" / "tidy").rglob(f"kernel-{kernel}.json")
+        api.delete("/users/tidy/server")
+        until(lambda: hub.server("tidy") is None, "the end of the server")
+        assert not connection.exists()  # a kernel that only finds its server gone leaves it behind
+
+
 def test_a_full_disk_keeps_nobody_out_and_can_be_cleared(hub: HubAlone) -> None:
     before = set(MEMORY.glob("edif-rescue-*"))
     with hub.browser("fullada") as browser:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -54,8 +55,17 @@ def _configurations(settings: UserServerSettings) -> list[Path]:
     return [here] if settings.output_scripts else [here, here / "closed"]
 
 
+def stop_in_order(*_: object) -> None:
+    """Take an interrupt, which is how the hub ends local servers, for a request to stop.
+
+    Jupyter itself would leave everything as it is then, its kernels running.
+    """
+    signal.raise_signal(signal.SIGTERM)
+
+
 def main() -> None:
     """Start the server; the arguments are the spawner's."""
+    signal.signal(signal.SIGINT, stop_in_order)
     remove_left_rescues()
     variables, rescue = prepare(UserServerSettings())
     for name, value in variables.items():
@@ -68,6 +78,11 @@ def main() -> None:
     finally:
         if rescue:
             rescue.end()
+    # All is in order.  A thread that writes a room's history may still wait for an event loop that is over, and Python
+    # for the thread: the hub killed such a server a minute later.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":
