@@ -35,6 +35,7 @@ def test_pages_work_under_their_policy(hub: LightHub, visitor: Page) -> None:
         assert "frame-ancestors 'none'" in policy
         assert "script-src 'self' 'nonce-" in policy
         expect(visitor.locator("#login_widget, .error").first).to_be_visible()
+    expect(visitor.get_by_role("heading", name="There is no such page")).to_be_visible()
     visitor.goto(f"{hub.url}/hub/home")
     visitor.get_by_title("Toggle dark mode").click()  # a script of the page does something
     assert visitor.evaluate("document.documentElement.dataset.bsTheme") in {"dark", "light"}
