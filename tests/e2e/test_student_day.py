@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -156,6 +157,40 @@ def test_a_page_runs_what_the_workbench_brings_and_nothing_of_an_outputs_own(
     assert left == []
 
 
+def cull(workbench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stop the student's server as the housekeeping does with idle ones."""
+    monkeypatch.setenv("EDIF_HOME", str(workbench.installation.home))
+    look = cull_once(workbench.installation, ServerSettings(idle_after_s=0.001))
+    with ThreadPoolExecutor() as thread:  # the browser's driver has this thread's event loop
+        thread.submit(asyncio.run, look).result()
+    until(lambda: HubAlone(workbench.installation).server(NAME) is None, "the idle server is stopped")
+
+
+def start_again(page: Page, workbench: Workbench, name: str) -> None:
+    """Open a notebook of a stopped server and start it from the page that comes instead."""
+    page.goto(f"{workbench.installation.url('proxy')}/user/{NAME}/lab/tree/{name}")
+    page.get_by_role("button", name="Start my server").click()
+    page.wait_for_url(f"**/user/{NAME}/lab/tree/{name}")
+    wait_for_kernel(page)
+
+
+def test_the_page_of_a_stopped_server_leads_back_to_the_notebook(
+    workbench: Workbench,
+    page: Page,
+    opened: Callable[..., list[str]],
+    screenshots: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened("kept.ipynb", "print('kept')")
+    cull(workbench, monkeypatch)
+    page.goto(f"{workbench.installation.url('proxy')}/user/{NAME}/lab/tree/kept.ipynb")
+    expect(page.get_by_role("heading", name="Your server is not running")).to_be_visible()
+    looked_at(page, screenshots, "not_running")
+    start_again(page, workbench, "kept.ipynb")
+    run(page, 0)
+    expect(output(page, 0)).to_contain_text("kept")
+
+
 def test_results_are_found_again_after_an_idle_server_was_stopped(
     workbench: Workbench,
     page: Page,
@@ -168,17 +203,8 @@ def test_results_are_found_again_after_an_idle_server_was_stopped(
     run(page, 0)
     expect(output(page, 0).last).to_contain_text("sent ")
     page.keyboard.press("Control+s")
-    hub = HubAlone(workbench.installation)
-    monkeypatch.setenv("EDIF_HOME", str(workbench.installation.home))
-    asyncio.run(cull_once(workbench.installation, ServerSettings(idle_after_s=0.001)))
-    until(lambda: hub.server(NAME) is None, "the idle server is stopped")
-
-    page.goto(f"{workbench.installation.url('proxy')}/user/{NAME}/lab/tree/later.ipynb")
-    expect(page.get_by_role("heading", name="Your server is not running")).to_be_visible()
-    looked_at(page, screenshots, "not_running")
-    page.get_by_role("link", name="Start my server").click()
-    page.wait_for_url(f"**/user/{NAME}/lab/tree/later.ipynb")
-    wait_for_kernel(page)
+    cull(workbench, monkeypatch)
+    start_again(page, workbench, "later.ipynb")
     run(page, 1)
     expect(output(page, 1).last).to_contain_text("4498500")
     page.screenshot(path=screenshots / "found_again.png")
