@@ -78,7 +78,9 @@ words = "When Mary and John went to the store gave a drink <unk>".split()
 table = Tokenizer(models.WordLevel({word: n for n, word in enumerate(words)}, unk_token="<unk>"))
 table.pre_tokenizer = pre_tokenizers.Whitespace()
 tokenizer = PreTrainedTokenizerFast(tokenizer_object=table, unk_token="<unk>", name_or_path="a tiny model")
-config = GPT2Config(vocab_size=12, n_embd=16, n_layer=6, n_head=2, n_positions=32, bos_token_id=None, eos_token_id=None)
+torch.manual_seed(0)
+sizes = {"vocab_size": 12, "n_embd": 16, "n_layer": 6, "n_head": 2, "n_positions": 32, "initializer_range": 0.3}
+config = GPT2Config(bos_token_id=None, eos_token_id=None, **sizes)
 model = TransformersModel(GPT2LMHeadModel(config).eval(), tokenizer=tokenizer, task="text-generation")
 seconds = 3
 
