@@ -19,6 +19,7 @@ from edif_backend.dispatch.fairness import FairShare
 from edif_backend.dispatch.residents import Residents
 from edif_backend.dispatch.standing import Standing
 from edif_backend.dispatch.telling import Scene, Telling
+from edif_backend.dispatch.tending import Tending
 from edif_backend.errors import NotServing, ReplicaLost
 from edif_backend.jobs import Bell, Job, Jobs, Policy
 from edif_backend.models.live import LiveCatalogue
@@ -61,6 +62,7 @@ class Dispatcher:
             jobs, catalogue, fleet, settings, models_dir, orders, spawn=self._spawn, turn=self._turn
         )
         self._catalogue = catalogue
+        self._tending = Tending(self._residents, jobs.now)
         self._standing = Standing(jobs, policy)
         self._telling = Telling(jobs, self._standing)
         self._running: dict[tuple[str, int], tuple[Job, float, str]] = {}  # by id and attempt: begin and copy
@@ -88,9 +90,9 @@ class Dispatcher:
             while True:
                 self._tend_leases()
                 self._stop_unheld()
-                self._turn()
+                self._turn(passing=True)
                 await self._check_cluster()
-                await bell.wait(timeout_s=self._settings.lease_s / 5)
+                await bell.wait(timeout_s=self._tending.within_s(self._settings.lease_s / 5))
         finally:
             self._stopped = True
 
@@ -110,12 +112,17 @@ class Dispatcher:
             raise ConnectionError("Ray does not answer any more.")
         self._checked_at = self._jobs.now()
 
-    def _turn(self) -> None:
+    def _turn(self, *, passing: bool = False) -> None:
+        """Look after the models, then hand out what can run.
+
+        Args:
+            passing: jobs came or went, and nothing else is known to have happened.
+        """
         if self._stopped:  # what still goes on beside the loop must claim nothing more
             return
         waiting = self._waiting = self._jobs.waiting()
         of_user = self._of_user()
-        self._residents.tend({model: sum(users.values()) for model, users in waiting.items()})
+        self._tending.turn({model: sum(users.values()) for model, users in waiting.items()}, passing=passing)
         self._standing.look({user for users in waiting.values() for user in users})
         turns: dict[str, list[str]] = {}
         for model, users in waiting.items():
@@ -200,7 +207,7 @@ class Dispatcher:
         else:
             self._shares[job.model].settle(job.user, device_s)
         self._write_down(job, outcome, device_s, excused=lost and taken_over)
-        self._turn()
+        self._turn(passing=not lost)
 
     def _stop_unheld(self) -> None:
         """Stop what runs without a claim: jobs that were cancelled, or given to another dispatcher meanwhile."""
@@ -219,9 +226,12 @@ class Dispatcher:
             self._jobs.requeue(*end, outcome.description, self._settings.job_attempts, device_s, excused=excused)
         elif outcome.code == "ok":
             meta["sha256"] = outcome.sha256
-            self._jobs.complete(*end, outcome.result, outcome.result_bytes, meta, device_s)
+            self._jobs.complete(
+                *end, outcome.result, outcome.result_bytes, meta, device_s, started_at=outcome.started_at
+            )
         else:
-            self._jobs.fail(*end, outcome.description, {**meta, "code": outcome.code}, device_s)
+            meta["code"] = outcome.code
+            self._jobs.fail(*end, outcome.description, meta, device_s, started_at=outcome.started_at)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

@@ -95,7 +95,7 @@ class Copies:
         """What copies have of ``device``: those that are being loaded, or those that are there."""
         return sum(found.bytes_of(device) for found in self._residents.values() if found.loading is loading)
 
-    def _press(self, waiting: Mapping[str, int]) -> None:
+    def press(self, waiting: Mapping[str, int]) -> None:
         """Note since when jobs wait for a model though all its slots are taken."""
         pressed = {model for model, count in waiting.items() if self.serving(model) and count > self.free_slots(model)}
         self._pressed_since = {model: self._pressed_since.get(model, self._clock()) for model in pressed}

@@ -115,7 +115,7 @@ class Residents(Copies):
         self._forget_lost()
         self._warm.follow(self._entries)
         self._rooms.keep_free()
-        self._press(waiting)
+        self.press(waiting)
         self._let_go_idle()
         self._end_leaving()
         devices = self._rooms.devices()

@@ -67,7 +67,8 @@ async def _tell(socket: WebSocket, session: Session, parts: Parts) -> None:
     await socket.send_json({"session_id": session.id, "resume": True})
     while True:
         try:
-            event = await asyncio.wait_for(session.events.get(), _STILL_S if session.waited_for else IDLE_S)
+            async with asyncio.timeout(_STILL_S if session.waited_for else IDLE_S):
+                event = await session.events.get()
         except TimeoutError:
             if session.waited_for:
                 await _say_if_nobody_works(socket, session.waited_for, parts)

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import psycopg.sql
 
-from edif_backend.jobs.bell import Bell
+from edif_backend.jobs.bell import LULL_S, Bell
 
 #: How soon a server that is gone without a word is noticed.
 SIGNS_OF_LIFE: dict[str, Any] = {
@@ -19,6 +19,10 @@ SIGNS_OF_LIFE: dict[str, Any] = {
     "keepalives_count": 2,
     "tcp_user_timeout": 10_000,
 }
+
+#: What is said with a ring that is soft.
+SOFT = "soon"
+_NOW = "now"
 
 #: Between two attempts to reach a database that is away.
 _PAUSE_S = 0.5
@@ -44,8 +48,14 @@ class ChannelBell(Bell):
                 if self._connection is None:
                     await self._connect()
                     return
-                while not self._rang(self._connection):
-                    await _readable(self._connection.fileno())
+                connection = self._connection
+                while not (rang := self._rang(connection)):
+                    await _readable(connection.fileno())
+                if rang == SOFT:
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(LULL_S):
+                            while self._rang(connection) != _NOW:
+                                await _readable(connection.fileno())
 
     async def _connect(self) -> None:
         while self._connection is None:
@@ -60,16 +70,16 @@ class ChannelBell(Bell):
             except psycopg.OperationalError:
                 await asyncio.sleep(_PAUSE_S)
 
-    def _rang(self, connection: psycopg.AsyncConnection) -> bool:
-        """Whether anything came since the last time, the end of the connection included."""
+    def _rang(self, connection: psycopg.AsyncConnection) -> str:
+        """How it rang since the last time, the end of the connection included; nothing where it did not."""
         try:
             connection.pgconn.consume_input()
         except psycopg.OperationalError:
             self.close()
-            return True
-        rang = False
-        while connection.pgconn.notifies():
-            rang = True
+            return _NOW
+        rang = ""
+        while notify := connection.pgconn.notifies():
+            rang = SOFT if notify.extra == SOFT.encode() and rang != _NOW else _NOW
         return rang
 
     def close(self) -> None:

@@ -130,8 +130,11 @@ class Database(ABC):
     """One connection to one database, used by any thread of this process, one at a time."""
 
     @abstractmethod
-    def change(self, work: Callable[[Change], T], *ring: str) -> T:
+    def change(self, work: Callable[[Change], T], *ring: str, soon: str = "") -> T:
         """Do ``work`` in one transaction, then ring the bells ``ring``; ``work`` may be called again from its start.
+
+        Args:
+            soon: the bell that is rung softly.
 
         Raises:
             NotServing: the database cannot be written; nothing changed.

@@ -27,7 +27,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, ProgrammingError, SQLAlche
 from edif_backend.clock import now
 from edif_backend.errors import NotServing, SetupFailed
 from edif_backend.jobs.bell import Bell
-from edif_backend.jobs.channel import SIGNS_OF_LIFE, ChannelBell
+from edif_backend.jobs.channel import SIGNS_OF_LIFE, SOFT, ChannelBell
 from edif_backend.jobs.database import AnyRow, Change, Database
 from edif_backend.jobs.upgrade import upgrade
 
@@ -95,9 +95,10 @@ class PostgresDatabase(Database):
                 f"The tables of the jobs database cannot be made ({_sentence(error)}): give eDIF a database of its own."
             ) from error
 
-    def change(self, work: Callable[[Change], T], *ring: str) -> T:
+    def change(self, work: Callable[[Change], T], *ring: str, soon: str = "") -> T:
         """See :meth:`Database.change`."""
-        return self._again(_Attempt(work, ring, self._writer, next(self._changes)).run)
+        rings = (*((role, "") for role in ring), *(((soon, SOFT),) if soon else ()))
+        return self._again(_Attempt(work, rings, self._writer, next(self._changes)).run)
 
     def read(self, statement: Executable, values: Mapping[str, Any] | None = None) -> Sequence[AnyRow]:
         """See :meth:`Database.read`."""
@@ -156,9 +157,11 @@ class PostgresDatabase(Database):
 class _Attempt(Generic[T]):
     """One change, tried until its fate is known."""
 
-    def __init__(self, work: Callable[[Change], T], ring: tuple[str, ...], writer: str, number: int) -> None:
+    def __init__(
+        self, work: Callable[[Change], T], rings: tuple[tuple[str, str], ...], writer: str, number: int
+    ) -> None:
         self._work = work
-        self._ring = ring
+        self._rings = rings
         self._writer = writer
         self._number = number
         self._committing = False  #: whether a commit was sent and not answered
@@ -172,7 +175,7 @@ class _Attempt(Generic[T]):
             change = Change(connection.execute, postgresql.insert)
             answer = self._answer = self._work(change)
             values = {"writer": self._writer, "number": self._number, "moment": now()}
-            connection.execute(_seal(self._ring, change.has_events), values)
+            connection.execute(_seal(self._rings, change.has_events), values)
             change.write_events()
         except BaseException:
             with suppress(SQLAlchemyError):  # a lost connection has undone it
@@ -189,9 +192,9 @@ class _Attempt(Generic[T]):
 
 
 @cache
-def _seal(ring: tuple[str, ...], events: bool) -> TextClause:
+def _seal(rings: tuple[tuple[str, str], ...], events: bool) -> TextClause:
     """Notes the change's number; at its commit the bells ring, and until then nobody else writes events."""
-    calls = [*(f"pg_notify('{ChannelBell.channel(role)}', '')" for role in ring)]
+    calls = [*(f"pg_notify('{ChannelBell.channel(role)}', '{how}')" for role, how in rings)]
     calls += [f"pg_advisory_xact_lock({_EVENTS_LOCK})"] * events
     return text(
         "WITH sealed AS (INSERT INTO writers (name, change, seen_at) VALUES (:writer, :number, :moment) "

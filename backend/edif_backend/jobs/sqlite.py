@@ -62,12 +62,14 @@ class SqliteDatabase(Database):
         assert isinstance(driver, sqlite3.Connection)
         self._driver = driver
 
-    def change(self, work: Callable[[Change], T], *ring: str) -> T:
+    def change(self, work: Callable[[Change], T], *ring: str, soon: str = "") -> T:
         """See :meth:`Database.change`."""
         answer = self._again(lambda: self._change(work))
         if self._bells:
             for role in ring:
                 self._bells.ring(role)
+            if soon:
+                self._bells.ring(soon, soft=True)
         return answer
 
     def _change(self, work: Callable[[Change], T]) -> T:

@@ -67,7 +67,7 @@ RUNNING = (
     .values(state=State.RUNNING, changed_at=bindparam("moment"))
 )
 ALIVE = (
-    select(t.id, t.user, t.attempt, t.excused)
+    select(t.id, t.user, t.attempt, t.excused, t.state)
     .where(t.id == bindparam("job"), t.attempt == bindparam("claim"), CLAIMED)
     .with_for_update()  # a line must not come after the event that ends its job
 )

@@ -36,6 +36,8 @@ _TOLD_AT_ONCE = 100
 #: A job that takes the whole fabric down with it each time it starts ends all the same.
 _EXCUSES = 10
 
+_RUNNING = "Running."
+
 
 def open_jobs(
     database: Path,
@@ -92,7 +94,7 @@ class Jobs(Reading):
                 change.event(submission.id, State.RECEIVED, "", moment)
                 change.event(submission.id, State.QUEUED, "Waiting for a free slot.", moment)
 
-        self._database.change(work, "dispatcher", "gateway")
+        self._database.change(work, "dispatcher", soon="gateway")
         job = self.job(submission.id)
         assert job is not None
         return job
@@ -141,7 +143,7 @@ class Jobs(Reading):
                 change.event(row.id, State.DISPATCHED, "Sent to a replica.", moment)
             return [job_of(row[1:]) for row in rows]
 
-        return self._database.change(work, "gateway") if any(turns.values()) else []
+        return self._database.change(work, soon="gateway") if any(turns.values()) else []
 
     def deploying(self, model: str, state: State, description: str) -> None:
         """Tell the oldest hundred jobs that wait for ``model`` how far it is (``PROVISIONING`` or ``DEPLOYING``)."""
@@ -152,7 +154,7 @@ class Jobs(Reading):
             for row in change.run(waiting).fetchall():
                 self._move(change, row.id, state, description)
 
-        self._database.change(work, "gateway")
+        self._database.change(work, soon="gateway")
 
     def note(self, notes: Sequence[Note]) -> None:
         """Tell waiting jobs their place and more; those that do not wait any more are left alone."""
@@ -167,7 +169,7 @@ class Jobs(Reading):
                 if note.description is not None:
                     change.event(row.id, row.state, note.description, moment)
 
-        self._database.change(work, "gateway")
+        self._database.change(work, soon="gateway")
 
     def refuse_waiting(self, model: str, description: str, meta: Mapping[str, Any]) -> None:
         """End every job that waits for ``model`` with an error: the model cannot be loaded."""
@@ -178,18 +180,18 @@ class Jobs(Reading):
 
         self._database.change(work, "gateway")
 
-    def running(self, job: str, worker: str, attempt: int) -> bool:
-        """The job's executor has started."""
+    def running(self, job: str, worker: str, attempt: int, started_at: float | None = None) -> bool:
+        """The job's executor has started, now or a moment ago."""
 
         def work(change: Change) -> bool:
-            moment = self._clock()
+            moment = started_at or self._clock()
             values = {"job": job, "worker": worker, "claim": attempt, "moment": moment}
             if not change.run(sql.RUNNING, values).rowcount:
                 return False
-            change.event(job, State.RUNNING, "Running.", moment)
+            change.event(job, State.RUNNING, _RUNNING, moment)
             return True
 
-        return self._database.change(work, "gateway")
+        return self._database.change(work, soon="gateway")
 
     def log(self, job: str, attempt: int, text: str) -> None:
         """A line that the job printed, while it runs."""
@@ -198,7 +200,7 @@ class Jobs(Reading):
             if change.run(sql.ALIVE, {"job": job, "claim": attempt}).first():
                 change.event(job, LOG, text, self._clock())
 
-        self._database.change(work, "gateway")
+        self._database.change(work, soon="gateway")
 
     def complete(
         self,
@@ -209,29 +211,43 @@ class Jobs(Reading):
         result_bytes: int,
         meta: Mapping[str, Any],
         device_s: float = 0.0,
+        started_at: float | None = None,
     ) -> bool:
         """End the job with its result; False when the claim is not valid any more.
 
         Args:
             device_s: seconds on a device to charge its user with, here and in the two methods below.
+            started_at: when its executor started, where that may not have been told (:meth:`running`); here and in
+                the next method.
         """
 
         def work(change: Change) -> bool:
-            if not self._given_back(change, job, worker, attempt, device_s):
+            row = self._given_back(change, job, worker, attempt, device_s)
+            if not row:
                 return False
+            _tell_start(change, row, started_at)
             self._finish(change, job, State.COMPLETED, "Done.", result, result_bytes, meta)
             return True
 
         return self._database.change(work, "gateway")
 
     def fail(
-        self, job: str, worker: str, attempt: int, description: str, meta: Mapping[str, Any], device_s: float = 0.0
+        self,
+        job: str,
+        worker: str,
+        attempt: int,
+        description: str,
+        meta: Mapping[str, Any],
+        device_s: float = 0.0,
+        started_at: float | None = None,
     ) -> bool:
         """End the job with an error; False when the claim is not valid any more."""
 
         def work(change: Change) -> bool:
-            if not self._given_back(change, job, worker, attempt, device_s):
+            row = self._given_back(change, job, worker, attempt, device_s)
+            if not row:
                 return False
+            _tell_start(change, row, started_at)
             self._finish(change, job, State.ERROR, description, None, 0, meta)
             return True
 
@@ -315,7 +331,7 @@ class Jobs(Reading):
         """Note what is known of a model's replicas, for the status page and clients."""
         row = {"model": model, "state": state, "description": description, "replicas": replicas}
         self._database.change(
-            lambda change: change.put(schema.deployments, {**row, "seen_at": self._clock()}), "gateway"
+            lambda change: change.put(schema.deployments, {**row, "seen_at": self._clock()}), soon="gateway"
         )
 
     def expect(self, model: str, wait_s: float) -> None:
@@ -395,3 +411,9 @@ class Jobs(Reading):
         values = {"job": job, "to": state, "said": description, "moment": moment}
         change.run(sql.FINISH, {**values, "object": result, "size": result_bytes, "facts": dict(meta)})
         change.event(job, state, description, moment)
+
+
+def _tell_start(change: Change, job: AnyRow, started_at: float | None) -> None:
+    """Of a job that was short, before its end."""
+    if started_at is not None and job.state == State.DISPATCHED:
+        change.event(job.id, State.RUNNING, _RUNNING, started_at)

@@ -1,4 +1,4 @@
-"""What the dispatcher asks of a replica and what it hears back: plain values, the only things that cross Ray."""
+"""What the dispatcher asks of a replica and what it hears back: plain values, nothing else passes between them."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ class Outcome:
     result_bytes: int = 0
     sha256: str = ""  #: of the result object, in hex
     seconds: dict[str, float] = field(default_factory=dict)
+    started_at: float | None = None  #: when its executor started, by the replica's clock; None: it never did
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from edif_backend.errors import ModelUnusable, ReplicaLost
 from edif_backend.models.catalogue import ModelEntry
 from edif_backend.models.devices import Shares
 from edif_backend.replicas.call import Call, Census, Outcome
+from edif_backend.replicas.line import Line, forget
 from edif_backend.replicas.nodes import Node, NodeWatch, free_here_bytes, nodes
 from edif_backend.replicas.replica import Replica
 from edif_backend.settings import BackendSettings
@@ -47,10 +48,12 @@ class Survivor:
     parked: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Known:
     actor: Any
     node: str
+    name: str  #: of the actor
+    line: Line | None = None  #: where it is on this machine
 
 
 class Fleet:
@@ -63,6 +66,7 @@ class Fleet:
         self._parked: dict[str, _Known] = {}
         self._address = ""
         self._here = ""
+        self._lines = installation.run_dir / "lines"
         self.nodes: tuple[Node, ...] = ()
 
     def connect(self, address: str) -> None:
@@ -112,8 +116,9 @@ class Fleet:
         """
         # Ray counts nothing here: what fits where is decided by placement, not by Ray's idea of CPUs.
         actor_class = ray.remote(num_cpus=0, max_concurrency=1000, max_restarts=0)(Replica)
+        name = _name(entry, number)
         actor = actor_class.options(
-            name=_name(entry, number),
+            name=name,
             lifetime="detached",
             get_if_exists=True,
             scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
@@ -121,6 +126,7 @@ class Fleet:
             entry.model_dump(mode="json"),
             self._installation.model_dump(mode="json"),
             self._settings.model_dump(),  # not as JSON, which hides secrets
+            name,
         )
         self._parked.pop(copy_name(entry.id, number), None)
         try:
@@ -130,7 +136,11 @@ class Fleet:
             raise ModelUnusable(str(error.cause)) from error
         except ray.exceptions.RayError as error:
             raise ReplicaLost("The process that loads the model died; it is started again.") from error
-        self._known[copy_name(entry.id, number)] = _Known(actor, node)
+        self._known[copy_name(entry.id, number)] = await self._know(actor, node, name)
+
+    async def _know(self, actor: Any, node: str, name: str) -> _Known:
+        line = await Line.to(self._lines, name) if node == self._here else None
+        return _Known(actor, node, name, line)
 
     async def park(self, copy: str) -> bool:
         """Have a copy that runs nothing wait in the memory of its node; :meth:`start` brings it back.
@@ -154,6 +164,9 @@ class Fleet:
         known = self._known.pop(copy, None) or self._parked.pop(copy, None)
         if known is not None:
             ray.kill(known.actor)
+            if known.line:
+                known.line.close()
+                forget(self._lines, known.name)
             with contextlib.suppress(ray.exceptions.RayError, TimeoutError):
                 await asyncio.wait_for(known.actor.census.remote(), _END_S)
 
@@ -173,7 +186,7 @@ class Fleet:
                     ray.kill(actor)
                     continue
                 copy = copy_name(prefixes[prefix], int(number))
-                (self._parked if census.parked else self._known)[copy] = _Known(actor, census.node)
+                (self._parked if census.parked else self._known)[copy] = await self._know(actor, census.node, name)
                 found.append(
                     Survivor(copy, prefixes[prefix], census.node, frozenset(census.jobs), census.parts, census.parked)
                 )
@@ -189,7 +202,7 @@ class Fleet:
         if known is None:
             raise ReplicaLost("The model's process was lost; it is started again.")
         try:
-            outcome: Outcome = await known.actor.run.remote(call)
+            outcome = await _through(known, call)
         except ray.exceptions.RayError as error:
             log.warning("replica lost", copy=copy, error=type(error).__name__)
             if self._known.get(copy) is known:
@@ -252,6 +265,20 @@ def _name(entry: ModelEntry, number: int | None = None) -> str:
     loaded = entry.model_dump_json(exclude={"title", "pinned", "purpose", "replicas", "groups"})
     prefix = f"replica:{entry.id}@{hashlib.sha256(loaded.encode()).hexdigest()[:12]}"
     return prefix if number is None else f"{prefix}#{number}"
+
+
+async def _through(known: _Known, call: Call) -> Outcome:
+    """How a job ends: by the line, if there is one and it holds; a ``RayError`` when the replica does not."""
+    outcome: Outcome | None = None
+    if known.line:
+        try:
+            return await known.line.run(call)
+        except ConnectionError:
+            known.line = None
+            outcome = await known.actor.rejoin.remote(call)  # it may have the job, and have ended it
+    if outcome is None:
+        outcome = await known.actor.run.remote(call)
+    return outcome
 
 
 async def _census(actor: Any) -> Census | None:

@@ -1,15 +1,17 @@
 """One loaded copy of one model, in the process of a Ray actor: takes claimed jobs, runs each on an executor.
 
-Called by :class:`~edif_backend.replicas.fleet.Fleet` through Ray, once per job.  It never runs user code and never
-unpickles what an executor sends: payloads and results pass through as opaque bytes.
+Called by :class:`~edif_backend.replicas.fleet.Fleet`, once per job: over a line, or from another machine through Ray.
+It never runs user code and never unpickles what an executor sends: payloads and results pass through as opaque bytes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +29,16 @@ from edif_backend.models.snapshots import prepare
 from edif_backend.objects import open_objects
 from edif_backend.objects.behind import WriteBehind
 from edif_backend.replicas.call import Call, Census, Outcome
+from edif_backend.replicas.line import LineEnd
 from edif_backend.replicas.users_shelf import UsersShelf
 from edif_backend.settings import BackendSettings
 from edif_protocol.installation import Installation
 from edif_protocol.wire import State
 
 log = structlog.get_logger(__name__)
+
+#: A job that ends sooner is told to run when it has ended: telling it costs as much as a small job.
+_SHORT_S = 0.03
 
 #: How jobs ended is told again to a dispatcher that comes after the one that sent them.
 _OUTCOMES_KEPT = 100
@@ -45,10 +51,15 @@ class Replica:
         entry: the catalogue entry, as JSON values.
         installation: the installation, as JSON values (an actor's environment is Ray's).
         settings: the backend's settings, as plain values and secrets.
+        name: of the actor.
     """
 
-    def __init__(self, entry: dict[str, Any], installation: dict[str, Any], settings: dict[str, Any]) -> None:
+    def __init__(
+        self, entry: dict[str, Any], installation: dict[str, Any], settings: dict[str, Any], name: str
+    ) -> None:
         logs.configure("replica")
+        self._name = name
+        self._line = LineEnd(self.run)
         self._entry = ModelEntry.model_validate(entry)
         self._installation = Installation.model_validate(installation)
         self._settings = BackendSettings.model_validate(settings)
@@ -77,6 +88,7 @@ class Replica:
             ModelUnusable, JailUnavailable: with what the operator must mend.
         """
         async with self._starting:
+            await self._line.open(self._installation.run_dir / "lines", self._name)
             self._parts = self._parts if parts is None else parts
             if self._pool and self._pool.alive:
                 await self._pool.wake()
@@ -126,12 +138,16 @@ class Replica:
             task.cancel()
 
     async def _run(self, call: Call) -> Outcome:
-        outcome = await self._outcome(call)
-        # Whatever the job has said is written before its end.
-        await asyncio.get_running_loop().run_in_executor(self._notes, _nothing)
-        return outcome
+        story = _Story()
+        try:
+            outcome = await self._outcome(call, story)
+        finally:
+            story.over()
+        if story.noted:  # whatever the job has said is written before its end
+            await asyncio.get_running_loop().run_in_executor(self._notes, _nothing)
+        return dataclasses.replace(outcome, started_at=story.started_at)
 
-    async def _outcome(self, call: Call) -> Outcome:
+    async def _outcome(self, call: Call, story: _Story) -> Outcome:
         began = time.perf_counter()
         name = f"results/{call.job}-{call.attempt}"
         try:
@@ -148,8 +164,8 @@ class Replica:
                         sink=sink,
                         time_limit_s=call.time_limit_s,
                         keeper=UsersShelf(call, self._entry.id, self._jobs, self._objects),
-                        started=lambda: self._started(call),
-                        said=lambda line: self._note(self._jobs.log, call.job, call.attempt, line),
+                        started=lambda: self._started(call, story),
+                        said=lambda line: self._said(call, story, line),
                     )
                 )
         except FabricError as error:
@@ -164,8 +180,18 @@ class Replica:
         seconds = {**done.seconds, "replica": round(time.perf_counter() - began, 6)}
         return Outcome("ok", result=name, result_bytes=done.result_bytes, sha256=sink.sha256, seconds=seconds)
 
-    def _started(self, call: Call) -> None:
-        self._note(self._jobs.running, call.job, call.worker, call.attempt)
+    def _started(self, call: Call, story: _Story) -> None:
+        story.started_at = self._jobs.now()
+        story.telling = asyncio.get_running_loop().call_later(_SHORT_S, self._tell_start, call, story)
+
+    def _tell_start(self, call: Call, story: _Story) -> None:
+        if not story.noted:
+            story.noted = True
+            self._note(self._jobs.running, call.job, call.worker, call.attempt, story.started_at)
+
+    def _said(self, call: Call, story: _Story, line: str) -> None:
+        self._tell_start(call, story)
+        self._note(self._jobs.log, call.job, call.attempt, line)
 
     def _say(self, text: str) -> None:
         self._note(self._jobs.deploying, self._entry.id, State.DEPLOYING, text)
@@ -173,6 +199,20 @@ class Replica:
 
     def _note(self, what: Callable[..., object], *values: object) -> None:
         self._notes.submit(what, *values).add_done_callback(_noted)
+
+
+@dataclass(slots=True)
+class _Story:
+    """What is known, and told, of a job that runs."""
+
+    started_at: float | None = None
+    noted: bool = False  #: whether the table was told anything
+    telling: asyncio.TimerHandle | None = None
+
+    def over(self) -> None:
+        """What was not told by now is told with the job's end."""
+        if self.telling:
+            self.telling.cancel()
 
 
 async def _ending(task: asyncio.Task[Outcome]) -> Outcome:
