@@ -11,11 +11,12 @@ import contextlib
 import functools
 import json
 import os
+import select
 import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import httpx2  # what huggingface_hub asks the mirror with
@@ -32,6 +33,8 @@ from edif.settings import ClientSettings
 
 #: Shorter than the five seconds after which the gateway hangs up, so that no job is sent into a closing connection.
 _KEEP_S = 4.0
+#: How long the next trace may take to use the same websocket; a gateway asks for a sign of life after 20.
+_KEEP_SESSION_S = 15.0
 #: How long a blocking call bears a gateway that is away, once its job is sent, and how often it asks meanwhile.
 _AWAY_S, _ASK_AGAIN_S = 120.0, 0.5
 #: How long a trace is sent again and again to a gateway that has answered before, and is away or cut the connection.
@@ -84,14 +87,28 @@ class EdifBackend(stock.RemoteBackend):
             raise
 
     def _request(self, request: RequestModel, tracer: Any) -> Any:
-        away = _Away(self.host, _SEND_AGAIN_S)
+        blob, away = self._serialize(tracer), _Away(self.host, _SEND_AGAIN_S)
         while True:
             try:
-                return super().request(request, tracer)
+                return self._ask(request, blob)
             except _LOST as error:
                 if self.sent is not None:
                     return self._take_up_again()
                 away.bear(error)  # there was no websocket to send the trace with
+
+    def _ask(self, request: RequestModel, blob: bytes) -> Any:
+        """Send the trace and wait for its result on a websocket, which the next trace takes over if it comes soon."""
+        key = (os.getpid(), self.ws_host, self.api_key)
+        session = _Session.kept(key) or _Session.opened(self.ws_host, self.api_key)
+        try:
+            request.session_id = session.id
+            self.send(request, blob)
+            result = self._listen(session.connection)
+        except BaseException:
+            session.close()
+            raise
+        session.keep(key)
+        return result
 
     def _take_up_again(self) -> Any:
         """Open another websocket for the job that was sent, as often as one is lost, until the job has ended."""
@@ -108,9 +125,7 @@ class EdifBackend(stock.RemoteBackend):
                     away.over()
                     return self._listen(connection)
                 finally:
-                    connection.close()
-                    # The server may have closed first, and then close() leaves the socket open.
-                    connection.shutdown()  # type: ignore[no-untyped-call]
+                    _close(connection)
             except _LOST as error:
                 away.bear(error)
 
@@ -122,6 +137,8 @@ class EdifBackend(stock.RemoteBackend):
             except websocket.WebSocketTimeoutException:
                 self.display.refresh()
                 continue
+            if self.sent and response.id != self.sent:
+                continue  # of a job that this websocket has told the end of
             result = self.handle(response)
             if response.status == Status.COMPLETED:
                 return result
@@ -234,6 +251,55 @@ class EdifBackend(stock.RemoteBackend):
             raise TraceUnreachable(self.host) from error
         _answered.add(self.host)
         return answer
+
+
+class _Session:
+    """An open websocket, and the name under which the gateway tells on it."""
+
+    #: Those that wait for the next trace of this process to this gateway with this key.
+    _kept: ClassVar[dict[tuple[int, str, str], list[_Session]]] = {}
+
+    def __init__(self, connection: websocket.WebSocket) -> None:
+        self.connection = connection
+        try:
+            self.id = str(json.loads(connection.recv())["session_id"])
+        except BaseException:
+            self.close()
+            raise
+        self._used_at = 0.0
+
+    @classmethod
+    def opened(cls, ws_host: str, key: str) -> _Session:
+        """A new one."""
+        header = {"ndif-api-key": key} if key else None
+        return cls(websocket.create_connection(f"{ws_host}/subscribe", header=header))
+
+    @classmethod
+    def kept(cls, key: tuple[int, str, str]) -> _Session | None:
+        """One that is left from a trace a moment ago and on which nothing has come since: an end, or a sign of life."""
+        while waiting := cls._kept.get(key):
+            session = waiting.pop()
+            fresh = time.monotonic() - session._used_at < _KEEP_SESSION_S
+            sock = session.connection.sock
+            if fresh and sock and not select.select([sock], [], [], 0)[0]:
+                return session
+            session.close()
+        return None
+
+    def keep(self, key: tuple[int, str, str]) -> None:
+        """Leave it to the next trace."""
+        self._used_at = time.monotonic()
+        self._kept.setdefault(key, []).append(self)
+
+    def close(self) -> None:
+        """Be told no more."""
+        _close(self.connection)
+
+
+def _close(connection: websocket.WebSocket) -> None:
+    connection.close()
+    # The server may have closed first, and then close() leaves the socket open.
+    connection.shutdown()  # type: ignore[no-untyped-call]
 
 
 class _Away:

@@ -135,7 +135,7 @@ def test_a_wrong_url_is_refused_with_a_sentence(tmp_path: Path, url: str) -> Non
 def test_a_full_disk_is_a_refusal_and_harms_nothing(tmp_path: Path) -> None:
     jobs = open_jobs(tmp_path / "jobs.sqlite")
     jobs.submit(NEXT)
-    sql = jobs._database._connection.exec_driver_sql
+    sql = jobs._database._writing._connection.exec_driver_sql
     pages = sql("PRAGMA page_count").scalar_one()
     sql(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(NotServing, match="disk is full"):
@@ -161,7 +161,7 @@ def test_a_claim_does_not_go_through_all_that_its_user_ever_ran(tmp_path: Path) 
         return taken
 
     jobs = open_jobs(file)
-    driver = jobs._database._connection.connection.driver_connection
+    driver = jobs._database._writing.driver
     driver.set_progress_handler(lambda: steps.__setitem__(0, steps[0] + 1), 1)
     first = of_a_claim()
     for _ in range(100):

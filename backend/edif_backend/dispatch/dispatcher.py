@@ -177,6 +177,7 @@ class Dispatcher:
             attempt=job.attempt,
             user=job.user,
             payload=job.payload,
+            payload_bytes=job.payload_bytes,
             compress=job.compress,
             env=job.env,
             time_limit_s=job.time_limit_s,

@@ -36,8 +36,14 @@ class Asking:
         """
         return await self.through(functools.partial(question, self._jobs, *args, **kwargs))
 
+    async def small(self, question: Callable[Concatenate[Jobs, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The answer to a question of a few rows: at once where they are near, for a thread costs more than they do."""
+        if self._jobs.near:
+            return question(self._jobs, *args, **kwargs)
+        return await self(question, *args, **kwargs)
+
     async def at_length(self, question: Callable[Concatenate[Jobs, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """The answer to a question that also stores an object, which may take long: no other question waits for it."""
+        """The answer to a question that also reads or stores an object, which may take long: no other waits for it."""
         return await asyncio.to_thread(question, self._jobs, *args, **kwargs)
 
     async def through(self, work: Callable[Q, T], *args: Q.args, **kwargs: Q.kwargs) -> T:

@@ -122,7 +122,7 @@ class Sessions:
             try:
                 full = True
                 while full:  # what comes after a reading that was not full rings again
-                    events = await self._ask(Jobs.events_after, self._seen, _AT_ONCE)
+                    events = await self._ask.small(Jobs.events_after, self._seen, _AT_ONCE)
                     full = len(events) == _AT_ONCE
                     self._hand_over(events)
             except NotServing as error:  # the database comes back, and then clients hear what they missed

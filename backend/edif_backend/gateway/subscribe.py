@@ -20,6 +20,7 @@ from edif_backend.gateway import torchfile
 from edif_backend.gateway.parts import Parts, parts_of
 from edif_backend.gateway.sessions import Session
 from edif_backend.jobs import Event, Job, Jobs
+from edif_backend.objects.store import SMALL_BYTES
 from edif_protocol.wire import LOG, Response, Resume, State
 
 log = structlog.get_logger(__name__)
@@ -92,9 +93,10 @@ async def _tell_event(socket: WebSocket, event: Event, parts: Parts) -> None:
     if event.kind == LOG or not State(event.kind).final:
         await _send(socket, event, event.kind)
         return
-    job, result = await parts.ask.at_length(_read, parts, event.job)
-    if result is not None:
-        await socket.send_bytes(result)
+    job = await parts.ask.small(Jobs.job, event.job)
+    if job and _goes_along(job, parts):
+        small = parts.objects.near and job.result_bytes <= SMALL_BYTES
+        await socket.send_bytes(_message(job, parts) if small else await asyncio.to_thread(_message, job, parts))
     elif job and event.kind == State.COMPLETED == job.state:
         response = (await parts.response(job)).model_copy(update={"event": event.id})
         await socket.send_text(response.model_dump_json())
@@ -102,15 +104,17 @@ async def _tell_event(socket: WebSocket, event: Event, parts: Parts) -> None:
         await _send(socket, event, State(event.kind).status, job.meta if job else None)
 
 
-def _read(jobs: Jobs, parts: Parts, id: str) -> tuple[Job | None, bytes | None]:
-    """A job, and the message with its result if it has one that goes with the message: in one thread, not three."""
-    job = jobs.job(id)
-    if not job or not job.result or job.state != State.COMPLETED:
-        return job, None
-    if job.result_bytes > parts.settings.inline_result_bytes:
-        return job, None
+def _goes_along(job: Job, parts: Parts) -> bool:
+    """Whether the job has a result that goes with the message of its end."""
+    there = bool(job.result) and job.state == State.COMPLETED
+    return there and job.result_bytes <= parts.settings.inline_result_bytes
+
+
+def _message(job: Job, parts: Parts) -> bytes:
+    """The message of the job's end, its result in it."""
+    assert job.result
     told = {"id": job.id, "status": State.COMPLETED.value, "description": job.description, "meta": job.meta}
-    return job, torchfile.dumps({**told, "data": parts.objects.read(job.result)})
+    return torchfile.dumps({**told, "data": parts.objects.read(job.result)})
 
 
 async def _say_if_nobody_works(socket: WebSocket, waited_for: set[str], parts: Parts) -> None:

@@ -127,7 +127,10 @@ class Change:
 
 
 class Database(ABC):
-    """One connection to one database, used by any thread of this process, one at a time."""
+    """One database, used by any thread of this process, one at a time."""
+
+    #: Whether it is read in no time, without waiting for anybody: a file of this machine.
+    near = False
 
     @abstractmethod
     def change(self, work: Callable[[Change], T], *ring: str, soon: str = "") -> T:

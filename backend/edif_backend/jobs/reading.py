@@ -33,6 +33,11 @@ class Reading:
         """Close the database."""
         self._database.close()
 
+    @property
+    def near(self) -> bool:
+        """Whether a row is read in no time, so that an event loop may do it."""
+        return self._database.near
+
     def now(self) -> float:
         """The time by which this table's moments are written."""
         return self._clock()

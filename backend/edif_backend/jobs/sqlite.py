@@ -39,12 +39,13 @@ class SqliteDatabase(Database):
         patient: once it is open, wait for ever while it cannot be used.
     """
 
+    near = True
+
     def __init__(self, file: Path, bells: Path | None, *, patient: bool = False) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         self._bells_folder = bells
         self._bells = Bells(bells) if bells else None
         self._patient = patient
-        self._lock = threading.Lock()
         engine = create_engine(
             URL.create("sqlite", database=str(file)),
             poolclass=NullPool,
@@ -53,18 +54,18 @@ class SqliteDatabase(Database):
             hide_parameters=True,
         )
         with _translated():
-            self._connection = engine.connect()
-            _write_ahead(self._connection)
+            connection = engine.connect()
+            _write_ahead(connection)
             # With WAL, NORMAL loses nothing when a process dies; only a power cut may take the last commits.
-            self._connection.exec_driver_sql("PRAGMA synchronous = NORMAL")
-            upgrade(self._connection, "BEGIN IMMEDIATE", "INTEGER PRIMARY KEY AUTOINCREMENT")
-        driver = self._connection.connection.driver_connection
-        assert isinstance(driver, sqlite3.Connection)
-        self._driver = driver
+            connection.exec_driver_sql("PRAGMA synchronous = NORMAL")
+            upgrade(connection, "BEGIN IMMEDIATE", "INTEGER PRIMARY KEY AUTOINCREMENT")
+            self._writing = _Connection(connection)
+            # Of its own, so that nobody who reads waits for one here who waits for another process that writes.
+            self._reading = _Connection(engine.connect())
 
     def change(self, work: Callable[[Change], T], *ring: str, soon: str = "") -> T:
         """See :meth:`Database.change`."""
-        answer = self._again(lambda: self._change(work))
+        answer = self._again(self._writing, lambda: self._change(work))
         if self._bells:
             for role in ring:
                 self._bells.ring(role)
@@ -74,37 +75,27 @@ class SqliteDatabase(Database):
 
     def _change(self, work: Callable[[Change], T]) -> T:
         # At once and not at the first write: a reader that becomes a writer may be refused.
-        self._driver.execute("BEGIN IMMEDIATE")
+        driver = self._writing.driver
+        driver.execute("BEGIN IMMEDIATE")
         try:
-            change = Change(self._execute, sqlite.insert)
+            change = Change(self._writing.execute, sqlite.insert)
             answer = work(change)
             change.write_events()
-            self._driver.execute("COMMIT")
+            driver.execute("COMMIT")
         except BaseException:
-            if self._driver.in_transaction:  # a full disk may have ended it already
-                self._driver.execute("ROLLBACK")
+            if driver.in_transaction:  # a full disk may have ended it already
+                driver.execute("ROLLBACK")
             raise
         return answer
 
-    def _execute(
-        self, statement: Executable, values: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
-    ) -> Answer:
-        """Statements that come with values were built once, and so is what it takes to run them."""
-        if values is None:
-            return self._connection.execute(statement)
-        if isinstance(values, Mapping):
-            return _prepared(statement, tuple(values)).run(self._driver, values)
-        _prepared(statement, tuple(values[0])).run_each(self._driver, values)
-        return Rows([], len(values))
-
     def read(self, statement: Executable, values: Mapping[str, Any] | None = None) -> Sequence[AnyRow]:
         """See :meth:`Database.read`."""
-        return self._again(lambda: self._execute(statement, values).fetchall())
+        return self._again(self._reading, lambda: self._reading.execute(statement, values).fetchall())
 
-    def _again(self, use: Callable[[], T]) -> T:
+    def _again(self, connection: _Connection, use: Callable[[], T]) -> T:
         while True:
             try:
-                with self._lock, _translated():
+                with connection.lock, _translated():
                     return use()
             except NotServing as error:
                 if not self._patient:
@@ -119,9 +110,36 @@ class SqliteDatabase(Database):
 
     def close(self) -> None:
         """See :meth:`Database.close`."""
-        self._connection.close()
+        self._writing.close()
+        self._reading.close()
         if self._bells:
             self._bells.close()
+
+
+class _Connection:
+    """One connection, for one thread at a time."""
+
+    def __init__(self, connection: Connection) -> None:
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)
+        self.driver = driver
+        self.lock = threading.Lock()
+        self._connection = connection
+
+    def execute(
+        self, statement: Executable, values: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
+    ) -> Answer:
+        """Statements that come with values were built once, and so is what it takes to run them."""
+        if values is None:
+            return self._connection.execute(statement)
+        if isinstance(values, Mapping):
+            return _prepared(statement, tuple(values)).run(self.driver, values)
+        _prepared(statement, tuple(values[0])).run_each(self.driver, values)
+        return Rows([], len(values))
+
+    def close(self) -> None:
+        """Give it back."""
+        self._connection.close()
 
 
 @functools.lru_cache(256)

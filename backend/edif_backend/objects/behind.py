@@ -9,14 +9,19 @@ import asyncio
 from collections.abc import Callable
 from typing import Self
 
-from edif_backend.objects.store import ObjectWriter
+from edif_backend.objects.store import SMALL_BYTES, ObjectWriter
 
 
 class WriteBehind:
-    """An :class:`~edif_backend.objects.store.ObjectWriter` for ``async with``; ``open_writer`` makes it."""
+    """An :class:`~edif_backend.objects.store.ObjectWriter` for ``async with``; ``open_writer`` makes it.
 
-    def __init__(self, open_writer: Callable[[], ObjectWriter]) -> None:
+    Args:
+        near: whether a small object may be stored by the event loop itself.
+    """
+
+    def __init__(self, open_writer: Callable[[], ObjectWriter], *, near: bool = False) -> None:
         self._open = open_writer
+        self._near = near
         self._writer: ObjectWriter | None = None
         self._held: bytes | None = None  # the last piece that came
         self._storing: asyncio.Task[None] | None = None
@@ -59,7 +64,10 @@ class WriteBehind:
                 raise
         else:
             # What is small is stored here in one go: each change of threads costs as much as a small file.
-            await asyncio.to_thread(self._end, error)
+            if self._near and self._writer is None and len(self._held or b"") <= SMALL_BYTES:
+                self._end(error)
+            else:
+                await asyncio.to_thread(self._end, error)
 
     def _end(self, error: BaseException | None) -> None:
         """Store the last piece and close, or, after an error, leave nothing."""

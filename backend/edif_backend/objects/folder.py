@@ -16,6 +16,8 @@ from edif_backend.objects.store import KINDS, PIECE_BYTES, Found, ObjectWriter, 
 class FolderObjects:
     """The object store of one installation, on its file system."""
 
+    near = True
+
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         for kind in KINDS:

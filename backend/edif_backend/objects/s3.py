@@ -32,6 +32,8 @@ class S3Objects:
         NotServing: the service does not answer or refuses the keys.
     """
 
+    near = False
+
     def __init__(self, endpoint: str, bucket: str, access_key: str, secret_key: str) -> None:
         address = urlsplit(endpoint)
         pool = urllib3.PoolManager(maxsize=16, timeout=_TIMEOUT, retries=urllib3.Retry(2, backoff_factor=0.2))

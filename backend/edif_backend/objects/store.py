@@ -19,6 +19,9 @@ KINDS = ("payloads", "results", "kept")
 #: What is read comes in pieces of this size.
 PIECE_BYTES = 1 << 20
 
+#: What counts as small where a store is near.
+SMALL_BYTES = 256 << 10
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -35,6 +38,9 @@ class Objects(Protocol):
     Every method raises :class:`ValueError` for what is not a name, :class:`FileNotFoundError` for an object that is not
     there, :class:`~edif_backend.errors.NotServing` when the store does not answer, and OSError when it is full.
     """
+
+    #: Whether a small object is read or stored in no time, so that an event loop may do it: on a disk of this machine.
+    near: bool
 
     def writer(self, name: str) -> ObjectWriter:
         """Store an object piece by piece; it appears, whole, when the ``with`` block ends without an error."""

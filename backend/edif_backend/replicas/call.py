@@ -15,6 +15,7 @@ class Call:
     worker: str  #: the dispatcher that holds the claim
     attempt: int
     payload: str  #: name of the payload object
+    payload_bytes: int
     compress: bool
     env: dict[str, Any]
     time_limit_s: float  #: longest run

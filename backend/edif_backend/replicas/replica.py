@@ -28,6 +28,7 @@ from edif_backend.models.devices import Shares
 from edif_backend.models.snapshots import prepare
 from edif_backend.objects import open_objects
 from edif_backend.objects.behind import WriteBehind
+from edif_backend.objects.store import SMALL_BYTES
 from edif_backend.replicas.call import Call, Census, Outcome
 from edif_backend.replicas.line import LineEnd
 from edif_backend.replicas.users_shelf import UsersShelf
@@ -153,8 +154,8 @@ class Replica:
         try:
             await asyncio.shield(self.start(tell=False))  # it is for others too: a job that is stopped does not stop it
             assert self._pool
-            payload = await asyncio.to_thread(self._objects.read, call.payload)
-            async with WriteBehind(lambda: self._objects.writer(name)) as sink:
+            payload = await self._payload(call)
+            async with WriteBehind(lambda: self._objects.writer(name), near=self._objects.near) as sink:
                 done = await self._pool.run(
                     Work(
                         user=call.user,
@@ -179,6 +180,11 @@ class Replica:
             )
         seconds = {**done.seconds, "replica": round(time.perf_counter() - began, 6)}
         return Outcome("ok", result=name, result_bytes=done.result_bytes, sha256=sink.sha256, seconds=seconds)
+
+    async def _payload(self, call: Call) -> bytes:
+        if self._objects.near and call.payload_bytes <= SMALL_BYTES:
+            return self._objects.read(call.payload)
+        return await asyncio.to_thread(self._objects.read, call.payload)
 
     def _started(self, call: Call, story: _Story) -> None:
         story.started_at = self._jobs.now()
