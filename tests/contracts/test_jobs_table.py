@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+import threading
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+
+import pytest
 
 from edif_backend.jobs import Job, Jobs, Submission
+from edif_backend.jobs import bell as jobs_bell
+from edif_backend.jobs import channel as jobs_channel
 from edif_protocol.wire import LOG, State
 
 ME, OTHER = "dispatcher", "another"
@@ -256,3 +263,58 @@ async def test_a_bell_rings_for_its_role_and_a_wait_without_it_ends(new_jobs: Ca
         assert asyncio.get_running_loop().time() - began < 30  # it rang: 60 s are longer than this test may take
         working.renew(ME, lease_s=10)  # rings nobody
         await bell.wait(timeout_s=0.01)
+
+
+async def test_what_need_not_be_read_at_once_rings_softly(
+    new_jobs: Callable[[], Jobs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listening, working = new_jobs(), new_jobs()
+    with listening.bell("gateway") as bell:
+        await bell.wait(timeout_s=0.5)  # a fresh connection may count as a ring
+        working.submit(submission())
+        async with asyncio.timeout(30):
+            await bell.wait(timeout_s=60)  # alone, it is heard all the same
+        for module in (jobs_bell, jobs_channel):
+            monkeypatch.setattr(module, "LULL_S", 60.0)
+        job = claim_one(working)
+        working.running(job.id, ME, 1)
+        heard = asyncio.create_task(bell.wait(timeout_s=60))
+        await asyncio.sleep(0.3)
+        assert not heard.done()
+        working.complete(job.id, ME, 1, "results/x-1", 42, {})
+        async with asyncio.timeout(30):
+            await heard  # the end of a job is not soft, whatever has rung before
+
+
+def test_a_short_jobs_start_is_told_with_its_end_and_once(jobs: Jobs) -> None:
+    jobs.submit(submission())
+    job = claim_one(jobs)
+    assert jobs.complete(job.id, ME, 1, "results/x-1", 42, {}, started_at=1_000_000.5)
+    assert kinds(jobs) == ["RECEIVED", "QUEUED", "DISPATCHED", "RUNNING", "COMPLETED"]
+    assert [event.at for event in jobs.events_after(0) if event.kind == State.RUNNING] == [1_000_000.5]
+    jobs.submit(submission("b" * 32))
+    job = claim_one(jobs)
+    assert jobs.running(job.id, ME, 1, 1_000_000.7)
+    assert jobs.fail(job.id, ME, 1, "no", {}, started_at=1_000_000.7)
+    assert kinds(jobs)[5:] == ["RECEIVED", "QUEUED", "DISPATCHED", "RUNNING", "ERROR"]
+    jobs.submit(submission("c" * 32))
+    job = claim_one(jobs)
+    assert jobs.fail(job.id, ME, 1, "It never started.", {})
+    assert kinds(jobs)[10:] == ["RECEIVED", "QUEUED", "DISPATCHED", "ERROR"]
+
+
+def test_reading_does_not_wait_for_who_writes(new_jobs: Callable[[], Jobs], tmp_path: Path) -> None:
+    jobs = new_jobs()
+    if not jobs.near:
+        pytest.skip("a server has its own turns")
+    jobs.submit(submission())
+    other = sqlite3.connect(tmp_path / "jobs.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    waits = threading.Thread(target=jobs.renew, args=(ME, 10.0))
+    waits.start()
+    assert len(jobs.events_after(0)) == 2  # at once, while that one waits for the other process
+    assert waits.is_alive()
+    other.execute("ROLLBACK")
+    waits.join(timeout=30)
+    assert jobs.dispatcher_seen_at() is not None
+    other.close()

@@ -44,6 +44,35 @@ for lines in (16, 1):
     print("RESULT", tuple(logits.shape), flush=True)
 """
 
+#: Counts the websockets that this client opens; between two traces it waits for a line of the test.
+TRACES_IN_A_ROW = """
+import sys
+import websocket
+from nnsight import TransformersModel
+from nnsight.schema.config import CONFIG
+from edif import remote
+CONFIG.APP.REMOTE_LOGGING = False
+
+opened = []
+def counted(*args, connect=websocket.create_connection, **kwargs):
+    opened.append(connect(*args, **kwargs))
+    return opened[-1]
+websocket.create_connection = counted
+
+model = TransformersModel("edif/tiny-gpt2", task="text-generation")
+for words in ("one", "one two", "one two three", "one two three four"):
+    backend = remote.EdifBackend(model.to_model_key(), env=model._remoteable_get_env())
+    try:
+        with model.trace(words, backend=backend):
+            if words == "one two three":
+                raise ValueError("three")
+            tokens = model.lm_head.input.shape[1].save()
+        print("RESULT", tokens, len(opened), flush=True)
+    except remote.TraceFailed:
+        print("FAILED", len(opened), flush=True)
+    sys.stdin.readline()
+"""
+
 TALKING_PAYLOAD = """
 import sys
 from nnsight import TransformersModel
@@ -110,6 +139,35 @@ def _hear(socket: websocket.WebSocket, until: str) -> list[dict[str, Any]]:
         if heard[-1]["description"].strip() == until:
             break
     return heard
+
+
+def test_traces_in_a_row_use_one_websocket_until_it_ends(workbench: Workbench) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", TRACES_IN_A_ROW],
+        env=workbench.environment("ada"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as client:
+        assert client.stdin
+        assert client.stdout
+
+        def next_trace() -> list[str]:
+            assert client.stdin
+            assert client.stdout
+            client.stdin.write("\n")
+            client.stdin.flush()
+            return client.stdout.readline().split()
+
+        kind, first, opened = client.stdout.readline().split()
+        assert (kind, opened) == ("RESULT", "1")
+        kind, second, opened = next_trace()
+        assert (kind, opened) == ("RESULT", "1")
+        assert int(second) > int(first)
+        os.kill(_gateway(workbench), signal.SIGKILL)
+        _until_it_answers(workbench)
+        assert next_trace() == ["FAILED", "2"]  # the old one has ended with the gateway
+        assert next_trace()[::2] == ["RESULT", "3"]  # one that has told of a failure is not used again
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

@@ -125,9 +125,13 @@ def forget(folder: Path, replica: str) -> None:
 def _bound(folder: Path, replica: str) -> socket.socket:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     listening = socket.socket(socket.AF_UNIX)
-    with _address(folder, replica) as address:
-        Path(address).unlink(missing_ok=True)
-        listening.bind(address)
+    try:
+        with _address(folder, replica) as address:
+            Path(address).unlink(missing_ok=True)
+            listening.bind(address)
+    except OSError:
+        listening.close()
+        raise
     return listening
 
 

@@ -89,7 +89,10 @@ class Replica:
             ModelUnusable, JailUnavailable: with what the operator must mend.
         """
         async with self._starting:
-            await self._line.open(self._installation.run_dir / "lines", self._name)
+            try:
+                await self._line.open(self._installation.run_dir / "lines", self._name)
+            except OSError as error:  # then all jobs come through Ray
+                log.warning("no line", reason=str(error))
             self._parts = self._parts if parts is None else parts
             if self._pool and self._pool.alive:
                 await self._pool.wake()
