@@ -1,8 +1,8 @@
 """A line between the dispatcher and a replica on the same machine: a Unix socket, jobs one way and outcomes the other.
 
-A call through Ray costs about 3 ms of two processes' time, this 0.3.  Ray starts, finds and ends replicas, and carries
-the jobs of those on other machines; who loses a line goes on through Ray (:mod:`~edif_backend.replicas.fleet`).  Both
-ends are ours: the folder of the sockets belongs to this account alone.
+A call through Ray was the larger part of what a small job costs dispatcher and replica.  Ray starts, finds and ends
+replicas, and carries the jobs of those on other machines; who loses a line goes on through Ray
+(:mod:`~edif_backend.replicas.fleet`).  Both ends are ours: the folder of the sockets belongs to this account alone.
 """
 
 from __future__ import annotations
