@@ -252,6 +252,13 @@ except edif.ModelUnknown as error:
 #
 # </details>
 #
+# ## Sources
+#
+# Traces, deferred execution and remote execution are those of NNsight and NDIF (Fiotto-Kaufman et al. 2024, arXiv:2407.14561). Moving
+# an activation from one prompt to another to see what it carries: Vig et al. 2020 (arXiv:2004.12265) and Geiger et al. 2021
+# (arXiv:2106.02997); how to do it soundly: Heimersheim and Nanda 2024 (arXiv:2404.15255). The platform: *eDIF: A European Deep
+# Inference Fabric for Remote Interpretability of LLM*, 2025 (arXiv:2508.10553).
+#
 # ## Where to go from here
 #
 # - Next: [01_keys](01_keys.ipynb) (your key, and working from your own machine), then one of the studies:
