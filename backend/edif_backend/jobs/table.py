@@ -13,20 +13,16 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from pydantic import SecretStr
 from sqlalchemy import delete, or_, select, update
 
-from edif_backend.clock import Clock, now
 from edif_backend.jobs import accounting, schema
 from edif_backend.jobs import statements as sql
 from edif_backend.jobs.database import AnyRow, Change
 from edif_backend.jobs.job import Job, Note, Reservation, Submission
 from edif_backend.jobs.kept import KeptValue
 from edif_backend.jobs.reading import Reading, job_of
-from edif_backend.jobs.sqlite import SqliteDatabase
 from edif_backend.settings import Limits
 from edif_protocol.wire import LOG, State
 
@@ -37,32 +33,6 @@ _TOLD_AT_ONCE = 100
 _EXCUSES = 10
 
 _RUNNING = "Running."
-
-
-def open_jobs(
-    database: Path,
-    bells: Path | None = None,
-    clock: Clock = now,
-    url: SecretStr | None = None,
-    *,
-    patient: bool = False,
-) -> Jobs:
-    """The jobs table, made or upgraded if need be: on the PostgreSQL server ``url``, else in the file ``database``.
-
-    Args:
-        bells: folder of the bells to ring when the table is a file.
-        patient: once open, wait as long as the database is away: for processes that can only go on with it.
-
-    Raises:
-        NotServing: the database cannot be reached.
-        SetupFailed: it is not one of ours, or that of a newer eDIF.
-    """
-    if url and url.get_secret_value():
-        # Its driver is loaded where it is used: a process of the embedded installation starts without it.
-        from edif_backend.jobs.postgres import PostgresDatabase  # noqa: PLC0415
-
-        return Jobs(PostgresDatabase(url.get_secret_value(), patient=patient), clock)
-    return Jobs(SqliteDatabase(database, bells, patient=patient), clock)
 
 
 class Jobs(Reading):
@@ -220,16 +190,9 @@ class Jobs(Reading):
             started_at: when its executor started, where that may not have been told (:meth:`running`); here and in
                 the next method.
         """
-
-        def work(change: Change) -> bool:
-            row = self._given_back(change, job, worker, attempt, device_s)
-            if not row:
-                return False
-            _tell_start(change, row, started_at)
-            self._finish(change, job, State.COMPLETED, "Done.", result, result_bytes, meta)
-            return True
-
-        return self._database.change(work, "gateway")
+        return self._end(
+            (job, worker, attempt, device_s), started_at, State.COMPLETED, "Done.", result, result_bytes, meta
+        )
 
     def fail(
         self,
@@ -242,16 +205,7 @@ class Jobs(Reading):
         started_at: float | None = None,
     ) -> bool:
         """End the job with an error; False when the claim is not valid any more."""
-
-        def work(change: Change) -> bool:
-            row = self._given_back(change, job, worker, attempt, device_s)
-            if not row:
-                return False
-            _tell_start(change, row, started_at)
-            self._finish(change, job, State.ERROR, description, None, 0, meta)
-            return True
-
-        return self._database.change(work, "gateway")
+        return self._end((job, worker, attempt, device_s), started_at, State.ERROR, description, None, 0, meta)
 
     def keep(self, value: KeptValue, worker: str, attempt: int) -> bool:
         """Keep a value that the job has made, in place of what had its name; False when the claim is not valid."""
@@ -375,6 +329,18 @@ class Jobs(Reading):
 
     # -- one change, used by several of the above -----------------------------
 
+    def _end(self, claim: tuple[str, str, int, float], started_at: float | None, *how: Any) -> bool:
+        def work(change: Change) -> bool:
+            row = self._given_back(change, *claim)
+            if row is None:
+                return False
+            if started_at is not None and row.state == State.DISPATCHED:  # a short job's start was not told
+                change.event(row.id, State.RUNNING, _RUNNING, started_at)
+            self._finish(change, row.id, *how)
+            return True
+
+        return self._database.change(work, "gateway")
+
     def _given_back(self, change: Change, job: str, worker: str, attempt: int, device_s: float) -> AnyRow | None:
         """Charge for a run that has ended; the job, locked, if its claim is still the valid one."""
         held = change.run(sql.HOLDS, {"job": job, "worker": worker, "claim": attempt}).first()
@@ -411,9 +377,3 @@ class Jobs(Reading):
         values = {"job": job, "to": state, "said": description, "moment": moment}
         change.run(sql.FINISH, {**values, "object": result, "size": result_bytes, "facts": dict(meta)})
         change.event(job, state, description, moment)
-
-
-def _tell_start(change: Change, job: AnyRow, started_at: float | None) -> None:
-    """Of a job that was short, before its end."""
-    if started_at is not None and job.state == State.DISPATCHED:
-        change.event(job.id, State.RUNNING, _RUNNING, started_at)
