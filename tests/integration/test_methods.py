@@ -109,6 +109,32 @@ for _ in range(100):
     time.sleep(0 if last.final else 0.1)
 told["stopped"]["state"] = last.state
 
+# so are the pairs, layers and prompts of these, the last at the second prompt of its second job
+told["parts"] = {}
+for name, call, times, array in [
+    ("attribution_patching", METHODS["attribution_patching"].replace("CLEAN, CORRUPT", "[CLEAN] * 9, [CORRUPT] * 9"),
+     2, "head"),
+    ("probe", METHODS["probe"], 1, "accuracy"),
+    ("compare_models", METHODS["compare_models"].replace("SHORT]", "SHORT] * 3"), 8, "kl"),
+]:
+    taken = iter(range(1, 1000))
+    def taking(self, places, values):
+        take(self, places, values)
+        if next(taken) == times:
+            raise KeyboardInterrupt
+    beside.Telling._take = taking
+    try:
+        eval(call, {**globals(), "model": remote, "how": {"progress": False}})
+    except edif.MethodStopped as stopped:
+        here, there = stopped.partial.data[array], results[name].data[array]
+        axis = here.dims[0]
+        told["parts"][name] = {
+            "said": str(stopped), "text": stopped.partial._repr_mimebundle_()["text/plain"], "size": here.sizes[axis],
+            "equal": all(
+                np.array_equal(here[n], there[n % there.sizes[axis]], equal_nan=True) for n in range(here.sizes[axis])
+            ),
+        }
+
 # cancelled from elsewhere, at its second batch
 def cancelling(self, places, values):
     take(self, places, values)
@@ -157,6 +183,15 @@ def test_what_was_interrupted_is_kept_and_marked_and_its_job_ends(told: dict[str
     assert 0 < stopped["known"] < stopped["of"]
     assert stopped["equal"]
     assert stopped["state"] == "CANCELLED"
+
+
+@pytest.mark.parametrize(("method", "size"), [("attribution_patching", 2), ("probe", 1), ("compare_models", 2)])
+def test_of_these_what_is_whole_is_kept(told: dict[str, Any], method: str, size: int) -> None:
+    part = told["parts"][method]
+    assert "What it has is kept" in part["said"]
+    assert "NOT COMPLETE: stopped after" in part["text"]
+    assert part["size"] == size  # pairs, layers, prompts
+    assert part["equal"]
 
 
 def test_what_was_cancelled_from_elsewhere_is_kept_and_says_by_whom(told: dict[str, Any]) -> None:
