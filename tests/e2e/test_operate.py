@@ -18,6 +18,20 @@ OPERATOR, PEOPLE = "/services/edif/operator", "/hub/edif-people"
 SUBJECT = f"user:student{os.getpid()}"
 
 
+def test_models_are_pinned_and_unpinned_from_the_page(
+    workbench: Workbench, page: Page, log_in: Callable[..., None]
+) -> None:
+    log_in("admin", OPERATOR)
+    row = page.locator("[data-model='edif/tiny-gpt2']")
+    pinned = row.get_by_role("button", name="Unpin edif/tiny-gpt2").count() == 1
+    first, second = ("Unpin", "Pin") if pinned else ("Pin", "Unpin")
+    for act, now in ((first, not pinned), (second, pinned)):
+        row.get_by_role("button", name=f"{act} edif/tiny-gpt2", exact=True).click()
+        expect(page.get_by_role("status")).to_contain_text("pinned")
+        found = {model["id"]: model["pinned"] for model in workbench.json("models")}
+        assert found["edif/tiny-gpt2"] is now
+
+
 def test_people_servers_and_keys(
     workbench: Workbench, page: Page, log_in: Callable[..., None], screenshots: Path
 ) -> None:

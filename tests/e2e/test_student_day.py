@@ -16,7 +16,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook, writes
 from playwright.sync_api import Locator, Page, expect
 from tests.e2e.password_login import log_in
-from tests.e2e.test_page import looked_at
+from tests.e2e.test_page import SETUP, looked_at
 from tests.hub_alone import HubAlone, until
 
 from edif_hub.housekeeping import cull_once
@@ -189,3 +189,22 @@ def test_the_page_of_a_stopped_server_leads_back_to_the_notebook(
     start_again(page, workbench, "kept.ipynb")
     run(page, 0)
     expect(output(page, 0)).to_contain_text("kept")
+
+
+def test_results_are_found_again_after_an_idle_server_was_stopped(
+    workbench: Workbench,
+    page: Page,
+    opened: Callable[..., list[str]],
+    screenshots: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    look = "import edif\nedif.jobs()[0].result()['number'].sum().item()"
+    opened("later.ipynb", f"{SETUP}\nprint('sent', send(3))", look)
+    run(page, 0)
+    expect(output(page, 0).last).to_contain_text("sent ")
+    page.keyboard.press("Control+s")
+    cull(workbench, monkeypatch)
+    start_again(page, workbench, "later.ipynb")
+    run(page, 1)
+    expect(output(page, 1).last).to_contain_text("4498500")
+    page.screenshot(path=screenshots / "found_again.png")
