@@ -88,23 +88,40 @@ def slow(logits):
     time.sleep(seconds)
     return logits[:, 1]
 
+pair = [f"When Mary and John went to the store {name} gave a drink to" for name in ("John", "Mary")]
+
 def run():
-    clean, corrupt = (f"When Mary and John went to the store {name} gave a drink to" for name in ("John", "Mary"))
-    return edif.activation_patching(model, clean, corrupt, ("Mary", "John"), metric=slow, batch_tokens=13)
+    return edif.activation_patching(model, *pair, ("Mary", "John"), metric=slow, batch_tokens=13)
 """
+#: Estimates, and the same cells out of whole maps that are patched exactly.
+ESTIMATES = """
+found = edif.attribution_patching(model, *pair, ("Mary", "John"), sites=["head", "mlp"], progress=False)
+found
+"""
+EXACTLY = """
+whole = edif.activation_patching(model, *pair, ("Mary", "John"), sites=["head", "mlp"], progress=False)
+for site, layer, position, head, _ in found.top(10):
+    value = whole.effect(site)[0].sel(layer=layer)[position]
+    print(float(value if head is None else value[head]))
+"""
+PATIENCE = {"timeout": 240_000.0}
 
 
-def test_a_run_is_followed_cancelled_and_followed_up(lab: str, browser: Browser, notebooks: Path) -> None:
-    cells = [new_code_cell(LIVE), new_code_cell("run()"), new_code_cell("seconds = 0\nrun()")]
+def opened(lab: str, browser: Browser, notebook: Path, cells: list[str]) -> Page:
+    """A page with a new notebook of these cells, its kernel ready."""
     known = {"kernelspec": {"name": "edif", "display_name": "eDIF"}}
-    nbformat.write(new_notebook(cells=cells, metadata=known), notebooks / "live.ipynb")
+    nbformat.write(new_notebook(cells=[new_code_cell(cell) for cell in cells], metadata=known), notebook)
     page = browser.new_page(viewport={"width": 1500, "height": 1100})
     page.set_default_timeout(240_000)
     choose = page.get_by_role("dialog").get_by_role("button", name="Select", exact=True)
     page.add_locator_handler(choose, lambda button: button.click())
-    page.goto(f"{lab}/lab/tree/live.ipynb?token=reader&reset")
-    patience = {"timeout": 240_000.0}
-    expect(page.locator(".jp-Notebook-ExecutionIndicator")).to_have_attribute("data-status", "idle", **patience)
+    page.goto(f"{lab}/lab/tree/{notebook.name}?token=reader&reset")
+    expect(page.locator(".jp-Notebook-ExecutionIndicator")).to_have_attribute("data-status", "idle", **PATIENCE)
+    return page
+
+
+def test_a_run_is_followed_cancelled_and_followed_up(lab: str, browser: Browser, notebooks: Path) -> None:
+    page, patience = opened(lab, browser, notebooks / "live.ipynb", [LIVE, "run()", "seconds = 0\nrun()"]), PATIENCE
     first, second = (page.locator(".jp-CodeCell").nth(at) for at in (1, 2))
 
     # while it runs: one line with counts, and tiles as they come; Cancel keeps the keyboard while the line changes, and
@@ -142,6 +159,35 @@ def test_a_run_is_followed_cancelled_and_followed_up(lab: str, browser: Browser,
     photograph(page, "followed-up", "JupyterLab Light")
 
     one_is_drawn_onto_another(page, grid, third)
+    page.close()
+
+
+def test_estimates_are_patched_exactly_at_a_click(lab: str, browser: Browser, notebooks: Path) -> None:
+    page = opened(lab, browser, notebooks / "refined.ipynb", [LIVE, ESTIMATES, EXACTLY])
+    run_to(page, 1)
+    drawn = page.locator(".jp-CodeCell").nth(1)
+    grid = drawn.get_by_role("grid", name="Attribution patching")
+    expect(grid).to_be_visible(**PATIENCE)
+    expect(drawn).to_contain_text("Approximate, and known to mislead at mlp")
+    grid.locator('[tabindex="0"]').click()
+    drawn.get_by_role("button", name="Patch the top 10 exactly").click()
+
+    refined = page.locator(".jp-CodeCell").nth(2)
+    expect(refined.locator(".jp-InputArea")).to_contain_text(".refine(pair=0)")
+    expect(refined.locator(".jp-RenderedHTML tbody tr")).to_have_count(10, **PATIENCE)
+    expect(refined.locator(".jp-RenderedHTML caption")).to_contain_text("patched exactly")
+    refined.scroll_into_view_if_needed()
+    photograph(page, "refined", "JupyterLab Light")
+    rows = [
+        [float(text) for text in row.locator("td").all_inner_texts()]
+        for row in refined.locator(".jp-RenderedHTML tbody tr").all()
+    ]
+    below = page.locator(".jp-CodeCell").nth(3)
+    run_to(page, 3)
+    expect(below.locator(".jp-OutputArea-output")).to_have_text(re.compile(r"^\s*(\S+\s+){9}\S+\s*$"), **PATIENCE)
+    whole = [float(line) for line in below.locator(".jp-OutputArea-output").inner_text().split()]
+    assert [row[-1] for row in rows] == pytest.approx(whole, abs=1e-3)
+    assert any(abs(exact - estimate) > 0.01 for _, estimate, exact in rows), "estimates are passed for exact ones"
     page.close()
 
 
