@@ -47,7 +47,7 @@ def shifted_layers(page: str) -> str:
 
 def shifted_axis(page: str) -> str:
     """A plot whose zero is not where it is said to be."""
-    return _styled(page, ".edif-card .edif-plot .edif-axis{transform:translateY(-10px)}")
+    return _styled(page, ".edif-card .edif-plot .edif-axis{transform:translateY(-4px)}")
 
 
 def _replaced(page: str, colours: tuple[str, ...], by: tuple[str, ...]) -> str:

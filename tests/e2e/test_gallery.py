@@ -129,7 +129,7 @@ def test_it_looks_as_in_the_gallery(
 _EFFECTS = ("patching", "attribution", "path", "steering", "probe", "job")
 _SHARES = ("lens", "side-by-side", "trace", "series", "attention", "probe", "comparison")
 _GRIDS = (*_EFFECTS, "lens", "side-by-side", "trace", "series", "comparison")
-_PLOTS = ("trace", "series", "steering", "probe", "comparison", "lens")
+_PLOTS = ("trace", "steering", "probe", "comparison", "lens")
 FAULTS: dict[str, tuple[Callable[[str], str], tuple[str, ...]]] = {
     "other orange": (faults_of_drawing.other_orange, _EFFECTS),
     "green": (faults_of_drawing.green, _EFFECTS),
