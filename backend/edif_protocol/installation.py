@@ -23,6 +23,9 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+#: Where the gateway has the model mirror.
+MIRROR_PATH = "/hf"
+
 
 class Installation(BaseSettings):
     """Folder, public address and ports of one installation (``EDIF_HOME``, ``EDIF_HOST``, ``EDIF_PORT``)."""
@@ -53,7 +56,7 @@ class Installation(BaseSettings):
     @property
     def mirror_url(self) -> str:
         """The model mirror: what ``HF_ENDPOINT`` is set to."""
-        return f"{self.url('gateway')}/hf"
+        return f"{self.url('gateway')}{MIRROR_PATH}"
 
     # -- folders --------------------------------------------------------------
 
@@ -198,6 +201,12 @@ class PublicAddressSettings(TomlSettings):
         description="https address that browsers use, if a web server stands in front; empty: the port itself",
     )
 
+    traces_url: str = Field(
+        default="",
+        description="https address under which people's own machines reach the gateway, if a web server passes it on to"
+        " the gateway's port; empty: they need a tunnel to this machine",
+    )
+
     user_domains: bool = Field(
         default=False,
         description="each user's server has a host name of its own below that of public_url, so that browsers keep"
@@ -208,6 +217,11 @@ class PublicAddressSettings(TomlSettings):
     def _public_address(self) -> Self:
         if self.public_url and not urlsplit(self.public_url).hostname:
             raise ValueError('public_url must be an address such as "https://edif.example.org"')
+        found = urlsplit(self.traces_url)
+        if self.traces_url and (not found.hostname or found.path.strip("/")):
+            raise ValueError(
+                'traces_url must be a name of its own, such as "https://traces.edif.example.org", and no path'
+            )
         if self.user_domains and not _has_names_below(self.public_url):
             raise ValueError('user_domains needs a public_url such as "https://edif.example.org": a name, and no path')
         return self
@@ -215,6 +229,15 @@ class PublicAddressSettings(TomlSettings):
     def browsers_reach(self, installation: Installation) -> str:
         """The address under which browsers reach ``installation``, without a trailing slash."""
         return (self.public_url or installation.url("proxy")).rstrip("/")
+
+    def clients_reach(self, installation: Installation, host: str | None = None) -> str:
+        """The address under which clients reach the gateway of ``installation``, without a trailing slash.
+
+        Args:
+            host: by which somebody has reached it; None for a client on a machine of its own.
+        """
+        public = self.traces_url.rstrip("/")
+        return public if public and host in (None, urlsplit(public).netloc) else installation.url("gateway")
 
     @property
     def routed_host(self) -> str:

@@ -15,7 +15,7 @@ import hmac
 import json
 from collections.abc import Iterable
 
-from edif_protocol.installation import Installation
+from edif_protocol.installation import MIRROR_PATH, Installation
 
 #: What the first step of the path begins with; no name on the Hub can.
 MARK = "~"
@@ -23,17 +23,21 @@ MARK = "~"
 _SIGNING_KEY = "mirror-key"  #: name of the installation's secret
 
 
-def endpoint(installation: Installation, groups: Iterable[str], ends_at: float) -> str:
+def endpoint(installation: Installation, groups: Iterable[str], ends_at: float, gateway: str = "") -> str:
     """``HF_ENDPOINT`` for a member of ``groups``, good until ``ends_at`` (in seconds since 1970).
 
     Whoever is in no group has nothing to prove and gets the plain address.
+
+    Args:
+        gateway: its address, where that is not the one on this machine.
     """
+    mirror = f"{gateway}{MIRROR_PATH}" if gateway else installation.mirror_url
     named = sorted(groups)
     if not named:
-        return installation.mirror_url
+        return mirror
     said = base64.urlsafe_b64encode(json.dumps([int(ends_at), named], separators=(",", ":")).encode()).decode()
     said = said.rstrip("=")
-    return f"{installation.mirror_url}/{MARK}{said}.{_signature(installation, said)}"
+    return f"{mirror}/{MARK}{said}.{_signature(installation, said)}"
 
 
 def groups_of(installation: Installation, ticket: str, now: float) -> frozenset[str]:

@@ -14,7 +14,7 @@ from jupyterhub.handlers import BaseHandler
 from tornado import web
 
 from edif_hub.keys import NOTE_OF_SERVER, groups_of
-from edif_protocol.installation import Installation
+from edif_protocol.installation import Installation, PublicAddressSettings
 from edif_protocol.mirror_ticket import endpoint
 from edif_protocol.wire import TRACE_SCOPE
 
@@ -56,10 +56,11 @@ class KeysPage(BaseHandler):
         key = self.current_user.new_api_token(scopes=[TRACE_SCOPE], note=note, expires_in=int(days) * _DAY_S)
         self.log.info("key made by its user %s, for %s days", self.current_user.name, days)
         ends_at = time.time() + int(days) * _DAY_S
+        gateway = PublicAddressSettings().clients_reach(self._installation)
         await self._show(
             made={
-                "NDIF_HOST": self._installation.url("gateway"),
-                "HF_ENDPOINT": endpoint(self._installation, groups_of(self.current_user), ends_at),
+                "NDIF_HOST": gateway,
+                "HF_ENDPOINT": endpoint(self._installation, groups_of(self.current_user), ends_at, gateway),
                 "NDIF_API_KEY": key,
             }
         )

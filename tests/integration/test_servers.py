@@ -25,6 +25,8 @@ LIGHT = Path(__file__).resolve().parents[1] / "light_server.py"
 #: A server of somebody whose name begins with "brief" ends at once.
 START = 'case "$USER" in brief*) exit 3;; *) exec "$0" "$1";; esac'
 SETTINGS = f"""
+[hub]
+traces_url = "https://traces.example.org"
 [servers]
 starts_at_once = 2
 look_s = 1
@@ -134,6 +136,16 @@ def test_no_key_outlives_what_the_operator_allows(hub: HubAlone) -> None:
         asked = {"expires_in": 91 * 86400, "note": "by hand"}
         api = browser.post("/hub/api/users/keyholder/tokens", json=asked, headers={"X-XSRFToken": token})
         assert api.status_code == 400
+
+
+def test_a_new_key_comes_with_the_address_for_machines_elsewhere(hub: HubAlone) -> None:
+    with hub.browser("keyholder") as browser:
+        proof = re.search(r'name="_xsrf" value="([^"]*)"', browser.get("/hub/edif-keys").text)
+        assert proof
+        made = browser.post("/hub/edif-keys", data={"_xsrf": proof[1], "days": "7", "note": "laptop"}).text
+    assert "export NDIF_HOST=https://traces.example.org\n" in made
+    assert "export HF_ENDPOINT=https://traces.example.org/hf" in made
+    assert "tunnel" not in made
 
 
 def test_a_stopped_servers_page_says_where_results_are(hub: HubAlone) -> None:

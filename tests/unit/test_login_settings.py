@@ -69,6 +69,22 @@ def test_the_public_address_is_one() -> None:
         HubSettings(public_url="edif.example.org")
 
 
+@pytest.mark.parametrize("address", ["traces.example.org", "https://edif.example.org/traces"])
+def test_the_address_for_traces_is_a_name_of_its_own(address: str) -> None:
+    with pytest.raises(ValidationError, match="traces_url"):
+        HubSettings(traces_url=address)
+
+
+def test_clients_are_told_the_address_by_which_they_can_come(tmp_path: Path) -> None:
+    place = Installation(home=tmp_path)
+    here, public = place.url("gateway"), "https://traces.example.org"
+    assert HubSettings().clients_reach(place) == here
+    named = HubSettings(traces_url=f"{public}/")
+    assert named.clients_reach(place) == named.clients_reach(place, "traces.example.org") == public
+    for host in ("127.0.0.1:8001", "evil.example.org", ""):
+        assert named.clients_reach(place, host) == here
+
+
 def test_a_secret_is_read_from_a_file_of_its_owner_alone(tmp_path: Path) -> None:
     place, one = Installation(home=tmp_path), Issuer(**ONE)
     with pytest.raises(LoginRefused, match="login-a"):

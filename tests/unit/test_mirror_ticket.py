@@ -25,6 +25,13 @@ def test_whoever_is_in_no_group_has_the_plain_address(here: Installation) -> Non
     assert endpoint(here, [], 100.0) == here.mirror_url
 
 
+def test_the_mirror_is_where_the_gateway_is_reached(here: Installation) -> None:
+    assert endpoint(here, [], 100.0, "https://traces.example.org") == "https://traces.example.org/hf"
+    away = endpoint(here, ["lab"], 100.0, "https://traces.example.org")
+    assert away.startswith("https://traces.example.org/hf/~")
+    assert groups_of(here, ticket(away), 99.0) == {"lab"}
+
+
 def test_a_ticket_ends(here: Installation) -> None:
     made = ticket(endpoint(here, ["lab"], 100.0))
     assert groups_of(here, made, 99.0) == {"lab"}

@@ -36,7 +36,7 @@ from edif_backend.models.live import LiveCatalogue
 from edif_backend.objects import open_objects
 from edif_backend.objects.links import Links
 from edif_backend.settings import BackendSettings
-from edif_protocol.installation import Installation, PublicAddressSettings
+from edif_protocol.installation import MIRROR_PATH, Installation, PublicAddressSettings
 from edif_protocol.wire import KEYS_PATH
 
 _FORM_OVERHEAD_BYTES = 64 * 1024  # multipart borders and the envelope, on top of the payload
@@ -69,6 +69,7 @@ def create_app(installation: Installation, settings: BackendSettings) -> FastAPI
                     identity=identity,
                     sessions=sessions,
                     signing_in=SigningIn(client, installation.url("hub"), installation.secret("page-token"), identity),
+                    address=PublicAddressSettings(),
                 )
                 following = asyncio.create_task(sessions.follow(bell))
                 yield
@@ -85,7 +86,7 @@ def create_app(installation: Installation, settings: BackendSettings) -> FastAPI
     app.include_router(kept_values.routes)
     app.include_router(operator_page.routes)  # before the page's files, whose address any name fits
     app.include_router(web_page.routes)
-    app.include_router(mirror_routes(catalogue, installation, settings.allow_hub_redirect), prefix="/hf")
+    app.include_router(mirror_routes(catalogue, installation, settings.allow_hub_redirect), prefix=MIRROR_PATH)
     app.add_exception_handler(FabricError, _say)
     app.add_exception_handler(RequestValidationError, _say_invalid)
     app.add_middleware(BodyLimit, limit_bytes=settings.max_payload_bytes + _FORM_OVERHEAD_BYTES)

@@ -25,7 +25,7 @@ _RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
 async def response(request: Request, id: str) -> Response:
     """The job as it stands now, with a new link to its result; 404 only when there is no such job of yours."""
     parts = parts_of(request)
-    return await parts.response(await parts.job(id, await parts.user(request)))
+    return await parts.response(await parts.job(id, await parts.user(request)), request)
 
 
 @routes.head("/objects/{kind}/{name}", response_class=HttpResponse, include_in_schema=False)

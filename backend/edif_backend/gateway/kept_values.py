@@ -29,7 +29,7 @@ async def one(request: Request, name: str) -> dict[str, Any]:
     value = await parts.ask(lambda jobs: jobs.kept.use(user.name, name))
     if value is None:
         raise _unknown(name)
-    return {**_record(value, parts), "data": parts.result_url(value.object)}
+    return {**_record(value, parts), "data": parts.result_url(value.object, request)}
 
 
 @routes.delete("/{name}")

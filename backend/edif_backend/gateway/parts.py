@@ -17,7 +17,7 @@ from edif_backend.models.live import LiveCatalogue
 from edif_backend.objects import Objects
 from edif_backend.objects.links import Links
 from edif_backend.settings import BackendSettings, Limits
-from edif_protocol.installation import Installation
+from edif_protocol.installation import Installation, PublicAddressSettings
 from edif_protocol.wire import KEY_HEADER, Response, State
 
 #: A dispatcher that was silent this long counts as gone.
@@ -38,6 +38,7 @@ class Parts:
     identity: Identity
     sessions: Sessions
     signing_in: SigningIn
+    address: PublicAddressSettings
 
     async def user(self, connection: HTTPConnection) -> User:
         """Who asks.
@@ -81,14 +82,17 @@ class Parts:
             raise _unknown(id)
         return job
 
-    def result_url(self, name: str) -> str:
-        """A signed link to a result."""
-        port = self.settings.gateway_port or self.installation.ports["gateway"]
-        return f"http://{self.installation.host}:{port}/objects/{self.links.sign(name)}"
+    def result_url(self, name: str, asker: HTTPConnection) -> str:
+        """A signed link to a result, at the address by which ``asker`` has come."""
+        here = self.installation.url("gateway")
+        found = self.address.clients_reach(self.installation, asker.headers.get("host", ""))
+        if found == here and self.settings.gateway_port:  # one of several
+            found = f"http://{self.installation.host}:{self.settings.gateway_port}"
+        return f"{found}/objects/{self.links.sign(name)}"
 
-    async def response(self, job: Job) -> Response:
+    async def response(self, job: Job, asker: HTTPConnection) -> Response:
         """The job as it stands, with a link when it has a result."""
-        url = self.result_url(job.result) if job.state is State.COMPLETED and job.result else None
+        url = self.result_url(job.result, asker) if job.state is State.COMPLETED and job.result else None
         said = job.description if job.state.final else await self.nobody_works() or job.description
         return Response(id=job.id, status=job.state.status, description=said, data=url, meta=job.meta or None)
 

@@ -98,7 +98,7 @@ async def _tell_event(socket: WebSocket, event: Event, parts: Parts) -> None:
         small = parts.objects.near and job.result_bytes <= SMALL_BYTES
         await socket.send_bytes(_message(job, parts) if small else await asyncio.to_thread(_message, job, parts))
     elif job and event.kind == State.COMPLETED == job.state:
-        response = (await parts.response(job)).model_copy(update={"event": event.id})
+        response = (await parts.response(job, socket)).model_copy(update={"event": event.id})
         await socket.send_text(response.model_dump_json())
     elif event.kind != State.COMPLETED:  # a result that is gone is told by the event after it
         await _send(socket, event, State(event.kind).status, job.meta if job else None)
@@ -125,7 +125,7 @@ async def _say_if_nobody_works(socket: WebSocket, waited_for: set[str], parts: P
         for id in sorted(waited_for):
             job = await parts.ask(Jobs.job, id)
             if job and not job.state.final:
-                await socket.send_text((await parts.response(job)).model_dump_json(exclude_none=True))
+                await socket.send_text((await parts.response(job, socket)).model_dump_json(exclude_none=True))
 
 
 async def _send(socket: WebSocket, event: Event, status: str, meta: dict[str, object] | None = None) -> None:
