@@ -15,6 +15,8 @@ from types import FrameType
 from typing import Annotated, Any, NoReturn
 
 import typer
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
 
 from edif_backend.cli.checks import FAIL, before_start, check_home
 from edif_backend.cli.console import AsJson, say, show_json, show_table
@@ -24,10 +26,20 @@ from edif_backend.cli.readiness import gateway_status, wait_until_serving, waiti
 from edif_backend.cli.supervision import ProgramState, start, states, stop
 from edif_backend.errors import SetupFailed
 from edif_backend.models.catalogue import Catalogue, write_default
-from edif_protocol.installation import Installation
+from edif_protocol.installation import Installation, TomlSettings
 
 #: Exit status of a command that was interrupted, as shells have it.
 _INTERRUPTED = 130
+
+
+class _Login(TomlSettings):
+    """Of the hub's ``[login]``: where people log in, if not with the shared password."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="EDIF_LOGIN_", toml_table_header=("login",), frozen=True, extra="ignore", env_nested_delimiter="__"
+    )
+
+    issuers: tuple[dict[str, Any], ...] = Field(default=(), description="login services; the hub has all of it")
 
 
 class Stopped(Exception):
@@ -164,8 +176,11 @@ def _prepare(installation: Installation) -> None:
 def _welcome(installation: Installation, detach: bool) -> None:
     secrets = installation.home / "secrets"
     print(f"The workbench is ready: {reached_at(installation)}")
-    print(f"  Log in with any user name and the password {installation.secret('user-password')}")
-    print(f"  (kept in {secrets / 'user-password'}; the account `admin` has the one in admin-password beside it).")
+    if issuers := _Login().issuers:
+        print(f"  People log in with {', '.join(str(issuer.get('title', issuer.get('id'))) for issuer in issuers)}.")
+    else:
+        print(f"  Log in with any user name and the password {installation.secret('user-password')}")
+        print(f"  (kept in {secrets / 'user-password'}; the account `admin` has the one in admin-password beside it).")
     print('  From any Python on this machine: eval "$(./edif env)", then nnsight with remote=True.')
     print("  ./edif down stops it." if detach else "  Ctrl-C stops it.", flush=True)
 
