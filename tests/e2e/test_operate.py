@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,13 +10,50 @@ from typing import TYPE_CHECKING
 
 from playwright.sync_api import Page, expect
 from tests.e2e.test_page import log_in as log_in  # noqa: PLC0414 (a fixture)
-from tests.e2e.test_page import looked_at
+from tests.e2e.test_page import looked_at, sent
+from tests.hub_alone import until
 
 if TYPE_CHECKING:
     from conftest import Workbench
 
 OPERATOR, PEOPLE = "/services/edif/operator", "/hub/edif-people"
 SUBJECT = f"user:student{os.getpid()}"
+
+
+def test_an_operator_sees_all_acts_and_it_is_written_down(
+    workbench: Workbench, page: Page, log_in: Callable[..., None], screenshots: Path
+) -> None:
+    (running,) = sent(workbench, "print('TOLD', send(600))", "opsada")
+    until(lambda: workbench.json("jobs", "--user", "opsada")[0]["state"] == "RUNNING", "the job runs")  # model and all
+    log_in("admin", OPERATOR)
+    row = page.locator(f"[data-job='{running}']")
+    expect(row).to_contain_text("opsada")
+    expect(page.locator("[data-model='edif/tiny-gpt2']")).to_contain_text("Ready")
+    row.get_by_role("button", name=f"Cancel job {running[:8]} of opsada").click()
+    expect(page.get_by_role("status")).to_contain_text("The job is cancelled")
+    assert workbench.json("jobs", "--user", "opsada")[0]["state"] == "CANCELLED"
+
+    page.get_by_label("For (group:NAME or user:NAME)").fill(SUBJECT)
+    page.get_by_label("What they may").fill("queued_jobs=many")
+    page.get_by_role("button", name="Set", exact=True).click()
+    expect(page.locator("main")).to_contain_text("queued_jobs")  # a refusal, with its reason
+    page.goto(f"{workbench.installation.url('proxy')}{OPERATOR}")
+    page.get_by_label("For (group:NAME or user:NAME)").fill(SUBJECT)
+    page.get_by_label("What they may").fill("queued_jobs=7 weight=2")
+    page.get_by_role("button", name="Set", exact=True).click()
+    expect(page.get_by_role("status")).to_contain_text("it counts within seconds")
+    assert workbench.json("limits")[SUBJECT] == {"queued_jobs": 7, "weight": 2.0}
+    looked_at(page, screenshots, "operate")
+    page.get_by_role("button", name=f"Take back what is set for {SUBJECT}").click()
+    expect(page.get_by_role("status")).to_contain_text("edif.toml counts again")
+    assert SUBJECT not in workbench.json("limits")
+
+    with page.expect_download() as download:
+        page.get_by_role("link", name="All of it as JSON lines").click()
+    lines = [json.loads(line) for line in download.value.path().read_text().splitlines()]
+    mine = [(line["act"], line["on"]) for line in lines if line["by"] == "admin" and line["via"] == "page"]
+    assert mine[-3:] == [("job.cancel", running), ("limits.set", SUBJECT), ("limits.clear", SUBJECT)]
+    assert workbench.edif("audit", "--lines").stdout == download.value.path().read_text()
 
 
 def test_models_are_pinned_and_unpinned_from_the_page(
