@@ -41,7 +41,8 @@ class Session:
     #: what is to be told; None hangs up
     events: asyncio.Queue[Event | None] = field(default_factory=lambda: asyncio.Queue(BACKLOG))
     waited_for: set[str] = field(default_factory=set)  #: jobs whose end was not told yet
-    resumed: set[str] = field(default_factory=set)  #: jobs of a lost websocket that are told here now
+    #: jobs of a lost websocket that are told here now, and the last event of each that was read for it alone
+    resumed: dict[str, int] = field(default_factory=dict)
     behind: dict[str, list[Event]] = field(default_factory=dict)  #: held back until what was missed is told
 
 
@@ -94,7 +95,7 @@ class Sessions:
         if found is None or found.user != session.owner:
             return False
         held = session.behind.setdefault(job, [])
-        session.resumed.add(job)
+        session.resumed[job] = after
         self._resumed[job].add(session.id)
         missed = await self._ask(Jobs.events_of, job, after)
         for event in (*missed, *held):  # what came while they were read may be among them
@@ -102,6 +103,7 @@ class Sessions:
                 after = event.id
                 self._tell(session, event)
         session.behind.pop(job, None)
+        session.resumed[job] = after  # `follow` may be behind, and hands over later what was told just now
         return True
 
     @property
@@ -136,7 +138,7 @@ class Sessions:
                 if session := self._sessions.get(id):
                     if event.job in session.behind:
                         session.behind[event.job].append(event)
-                    else:
+                    elif event.id > session.resumed.get(event.job, 0):
                         self._tell(session, event)
         if events:
             self._news.set()  # wakes who waits now; who comes later waits for the next
