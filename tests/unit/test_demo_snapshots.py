@@ -160,6 +160,14 @@ def test_a_folder_that_may_not_be_written_is_one_sentence(tmp_path: Path, monkey
         prepare(TINY, tmp_path, lambda line: None)
 
 
+def test_a_folder_that_is_a_link_is_refused_in_a_sentence_and_left_alone(made: Snapshot, tmp_path: Path) -> None:
+    folder_of(TINY, tmp_path).symlink_to(made.folder)
+    with pytest.raises(ModelUnusable, match="is a symbolic link, which executors cannot follow"):
+        prepare(TINY, tmp_path, lambda line: None)
+    assert folder_of(TINY, tmp_path).is_symlink()
+    assert find(TINY, made.folder.parent) == made
+
+
 def test_without_the_package_the_demo_model_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

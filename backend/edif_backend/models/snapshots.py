@@ -135,6 +135,11 @@ def prepare_one(entry: ModelEntry, models_dir: Path, say: Say, *, verify: bool =
     Raises:
         ModelUnusable: with what the operator must mend (network, disk, package).
     """
+    if (place := folder_of(entry, models_dir)).is_symlink():
+        raise ModelUnusable(
+            f"{entry.id}: {place} is a symbolic link, which executors cannot follow out of their walls: "
+            "put the files there, or mount their disk there (mount --bind)."
+        )
     try:
         models_dir.mkdir(parents=True, exist_ok=True)
         with _locked(models_dir / f".{folder_of(entry, models_dir).name}.lock", entry, say):
