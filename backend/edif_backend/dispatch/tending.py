@@ -6,7 +6,7 @@ hand out the next job, and looking after the models (files, nodes, memory, place
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Protocol
 
 from edif_backend.clock import Clock
@@ -44,7 +44,9 @@ class Tending:
             waiting: number of waiting jobs by model.
             passing: jobs came or went, and nothing else is known to have happened.
         """
-        self._put_off = passing and self._clock() - self._tended_at < PAUSE_S and all(map(self._serving, waiting))
+        self._put_off = (
+            passing and self._clock() - self._tended_at < PAUSE_S and all(map(self._residents.serving, waiting))
+        )
         if self._put_off:
             self._residents.press(waiting)
         else:
@@ -54,7 +56,3 @@ class Tending:
     def within_s(self, idle_s: float) -> float:
         """How long the dispatcher may wait for its bell: ``idle_s``, less when the models wait to be looked after."""
         return min(idle_s, PAUSE_S) if self._put_off else idle_s
-
-    @property
-    def _serving(self) -> Callable[[str], bool]:
-        return self._residents.serving
