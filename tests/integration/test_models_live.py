@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import os
+import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -125,6 +129,23 @@ def test_a_model_is_deployed_and_evicted_by_command(running: Any) -> None:
     evicted = running.edif("models", "evict", SECOND)
     assert evicted.returncode == 0, evicted.stderr
     assert states(running)[SECOND] == "NOT_STARTED"
+
+
+def test_a_model_whose_process_is_killed_while_it_loads_is_loaded_again(running: Any) -> None:
+    before = zygotes(running)
+    with ThreadPoolExecutor() as beside:
+        answer = beside.submit(width, running, SECOND)
+        while not (new := zygotes(running) - before):
+            assert not answer.done(), answer.result()
+        for pid in new:
+            with contextlib.suppress(ProcessLookupError):  # what stood above it took it along
+                os.kill(pid, signal.SIGKILL)
+        assert "width 128" in answer.result(), "a job that waited for it was lost"
+    assert running.edif("models", "evict", SECOND).returncode == 0
+
+
+def zygotes(running: Any) -> set[int]:
+    return {member["pid"] for member in running.json("pids") if member["role"] == "zygote"}
 
 
 def test_a_pinned_model_stays_until_it_is_unpinned(running: Any) -> None:

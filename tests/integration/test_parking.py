@@ -107,3 +107,19 @@ async def test_an_executor_that_cannot_be_closed_in_runs_nothing_and_says_why(sn
             await Job(executors).run(b"never read")
     finally:
         await executors.stop()
+
+
+@pytest.mark.parametrize("inside", [False, True])
+async def test_one_that_is_killed_while_it_loads_is_lost_and_not_unusable(snapshot: Snapshot, inside: bool) -> None:
+    executors = ExecutorPool(ENTRY.model_dump(mode="json"), Path(snapshot.folder), LIMITS, ready=1)
+
+    def kill(_: str) -> None:
+        jail = psutil.Process(executors._zygote.pid)
+        for process in jail.children(recursive=True)[-1:] if inside else [jail]:
+            process.kill()
+
+    try:
+        with pytest.raises(ExecutorLost, match="was killed; it is started again"):
+            await executors.start(kill)
+    finally:
+        await executors.stop()

@@ -133,6 +133,7 @@ class ExecutorPool:
         Raises:
             JailUnavailable: bubblewrap is missing.
             ModelUnusable: the zygote ended before it was ready.
+            ExecutorLost: it was killed, or its first executors were.
         """
         await self._zygote.start(self._config(), say)
         await self._fill()

@@ -43,6 +43,9 @@ _ENVIRONMENT = {
 #: GPUs numbered as their nodes are; code is loaded when it is used; no files of compiled kernels.
 _OF_GPUS = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_MODULE_LOADING": "LAZY", "CUDA_CACHE_DISABLE": "1"}
 
+#: What bubblewrap ends with when a signal has ended what it holds, which it adds.
+_KILLED = 128
+
 
 class ZygoteProcess:
     """The process, its control connection and what it is asked.
@@ -88,6 +91,7 @@ class ZygoteProcess:
         Raises:
             JailUnavailable: bubblewrap is missing.
             ModelUnusable: it ended before it was ready.
+            ExecutorLost: it was killed before it was ready.
         """
         ours, theirs = socket.socketpair()
         line = jail.command(
@@ -108,7 +112,9 @@ class ZygoteProcess:
         try:
             await self._load(reader, say)
         except asyncio.IncompleteReadError:
-            await asyncio.to_thread(self._process.wait)
+            status = await asyncio.to_thread(self._process.wait)
+            if status < 0 or status > _KILLED:
+                raise ExecutorLost("The process that loads the model was killed; it is started again.") from None
             raise ModelUnusable(
                 self._last_words or "The process that loads it ended without a word; the replica's log has more."
             ) from None

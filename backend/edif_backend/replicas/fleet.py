@@ -18,7 +18,7 @@ import ray.exceptions
 import structlog
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from edif_backend.errors import ModelUnusable, ReplicaLost
+from edif_backend.errors import ExecutorLost, ModelUnusable, ReplicaLost
 from edif_backend.models.catalogue import ModelEntry
 from edif_backend.models.devices import Shares
 from edif_backend.replicas.call import Call, Census, Outcome
@@ -133,6 +133,8 @@ class Fleet:
             await actor.start.remote(tell=alone, parts=tuple(parts))
         except ray.exceptions.RayTaskError as error:
             ray.kill(actor)
+            if isinstance(error.cause, ExecutorLost):
+                raise ReplicaLost(str(error.cause)) from error
             raise ModelUnusable(str(error.cause)) from error
         except ray.exceptions.RayError as error:
             raise ReplicaLost("The process that loads the model died; it is started again.") from error

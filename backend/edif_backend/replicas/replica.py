@@ -87,6 +87,7 @@ class Replica:
 
         Raises:
             ModelUnusable, JailUnavailable: with what the operator must mend.
+            ExecutorLost: a process died on the way that may live the next time.
         """
         async with self._starting:
             try:
