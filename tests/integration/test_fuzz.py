@@ -6,6 +6,9 @@ The long form is ``edif bench fuzz``.
 from __future__ import annotations
 
 import gc
+import secrets
+import socket
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -52,6 +55,37 @@ def test_changed_payloads_are_refused_or_end_with_a_sentence(attack: Attack) -> 
     assert report.findings == []
     assert len(report.accepted) >= 2, "the gateway cannot see what is inside, so some must have become jobs"
     assert sum(report.accepted.values()) == sum(report.ends.values()) - 1  # and the one of the ranges
+
+
+def test_frames_that_come_before_the_handshake_is_answered_are_answered_with_400(workbench: Workbench) -> None:
+    answers = []
+    while not any(answer.startswith(b"HTTP/1.1 400") for answer in answers) and len(answers) < 40:
+        answers.append(_early_frame(workbench))
+    assert answers[-1].startswith(b"HTTP/1.1 400"), answers
+    assert b"" not in answers, "the gateway raised instead of answering"
+
+
+def _early_frame(workbench: Workbench) -> bytes:
+    """What comes back when a broken frame follows while the gateway still asks the hub about the key."""
+    address = workbench.installation.host, workbench.installation.ports["gateway"]
+    asked = {
+        "host": "gateway",
+        "upgrade": "websocket",
+        "connection": "Upgrade",
+        "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+        "sec-websocket-version": "13",
+        "ndif-api-key": secrets.token_hex(16),
+    }
+    lines = ["GET /subscribe HTTP/1.1", *(f"{name}: {value}" for name, value in asked.items()), "", ""]
+    with socket.create_connection(address, timeout=30) as connection:
+        connection.sendall("\r\n".join(lines).encode())
+        time.sleep(0.002)  # or it is read together with the head, and waits
+        connection.sendall(b"\xff" * 4)
+        connection.settimeout(2)
+        try:
+            return connection.recv(4096)
+        except TimeoutError:
+            return b"nothing"
 
 
 def test_changed_websockets_are_hung_up_on_or_answered(attack: Attack) -> None:

@@ -6,7 +6,7 @@ import uvicorn
 
 from edif_backend import logs
 from edif_backend.gateway.app import create_app
-from edif_backend.gateway.connections import Connection
+from edif_backend.gateway.connections import Connection, Websocket
 from edif_backend.settings import BackendSettings
 from edif_protocol.installation import Installation
 
@@ -27,6 +27,7 @@ def main() -> None:
         host=installation.host,
         port=settings.gateway_port or installation.ports["gateway"],
         http=Connection,
+        ws=Websocket,
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=DRAIN_S,

@@ -11,6 +11,7 @@ import socket
 from typing import cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 #: From the connection's start, or the last answer on it, to the end of the next request's head.
 HEAD_S = 20.0
@@ -51,3 +52,16 @@ class Connection(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
         self._head_timer = self.loop.call_later(HEAD_S, self.transport.abort) if awaited else None
+
+
+class Websocket(WebSocketsSansIOProtocol):
+    """A websocket; given to uvicorn as its ``ws`` protocol, which raises when frames come before they are asked for."""
+
+    def handle_parser_exception(self) -> None:
+        """The client has sent what is no frame; before its handshake was answered there is no websocket to close."""
+        if self.conn.close_sent is not None:
+            super().handle_parser_exception()
+            return
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": 1002})
+        self.transport.write(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+        self.transport.close()
