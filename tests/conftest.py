@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -38,6 +39,19 @@ hypothesis.settings.load_profile("edif")
 
 #: A catalogue with the tiny model alone, loaded at start.
 TINY_ALONE = '[models."edif/tiny-gpt2"]\ntitle = "Random GPT-2"\nsource = "tiny"\npurpose = "test"\npinned = true\n'
+
+
+def pytest_configure() -> None:
+    """Let what tests start be interrupted: a run in a shell's background ignores SIGINT, and so would its children."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what a running workbench is needed for, or much memory: ``./edif test`` runs the rest beside it."""
+    for item in items:
+        integration = item.path.is_relative_to(CHECKOUT / "tests" / "integration")
+        if integration or "workbench" in getattr(item, "fixturenames", ()):
+            item.add_marker("workbench")
 
 
 def skip(missing: Exception) -> NoReturn:
