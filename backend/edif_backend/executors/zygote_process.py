@@ -43,7 +43,7 @@ _ENVIRONMENT = {
 #: GPUs numbered as their nodes are; code is loaded when it is used; no files of compiled kernels.
 _OF_GPUS = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_MODULE_LOADING": "LAZY", "CUDA_CACHE_DISABLE": "1"}
 
-#: What bubblewrap ends with when a signal has ended what it holds, which it adds.
+#: Bubblewrap ends with this and the number of the signal added, where one has ended what it holds.
 _KILLED = 128
 
 

@@ -55,7 +55,7 @@ class Connection(HttpToolsProtocol):
 
 
 class Websocket(WebSocketsSansIOProtocol):
-    """A websocket; given to uvicorn as its ``ws`` protocol, which raises when frames come before they are asked for."""
+    """A websocket, as uvicorn's ``ws``; its own raises on a broken frame that comes before the handshake's answer."""
 
     def handle_parser_exception(self) -> None:
         """The client has sent what is no frame; before its handshake was answered there is no websocket to close."""
