@@ -1,6 +1,6 @@
 """``edif bench fairness``: 500 users and 10,000 jobs through the dispatcher's own fair share, without a wall clock.
 
-Also a lab hour, a sweep beside short jobs, and what a decision and an outlook cost in milliseconds.
+Also a lab hour, a sweep beside short jobs, a class, and what a decision and an outlook cost in milliseconds.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import random
 import statistics
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +32,7 @@ class Simulation:
     share: FairShare = field(default_factory=FairShare)
     weight: Callable[[str], float] = lambda _: 1.0
     most: Callable[[str], float] = lambda _: math.inf  #: running jobs of one user
+    after: Callable[[str], tuple[float, float] | None] = lambda _: None  #: pause and cost of the next job of a user
     now: float = 0.0
     queues: dict[str, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
     served: dict[str, float] = field(default_factory=lambda: defaultdict(float))
@@ -43,12 +44,11 @@ class Simulation:
     def run(self, arrivals: list[tuple[float, str, float]], until: float = float("inf")) -> None:
         """``arrivals`` are (time, user, cost in seconds), sorted."""
         running: list[tuple[float, str, float]] = []
-        coming = iter([*arrivals, (float("inf"), "", 0.0)])
-        at, user, cost = next(coming)
+        coming = [(at, number, user, cost) for number, (at, user, cost) in enumerate(arrivals)]
         while self.now < until:
-            while at <= self.now:
+            while coming and coming[0][0] <= self.now:
+                at, _, user, cost = heapq.heappop(coming)
                 self.queues[user].append((at, cost))
-                at, user, cost = next(coming)
             waiting = {name: len(queue) for name, queue in self.queues.items()}
             room = lambda name: self.most(name) - self.running[name]  # noqa: E731 - the dispatcher's own way to say it
             for name in self.share.choose(waiting, self.slots - len(running), self.weight, room):
@@ -61,15 +61,18 @@ class Simulation:
             assert len(running) <= self.slots, "the slots"
             able = [name for name, queue in self.queues.items() if queue and room(name) > 0]
             before, free = self.now, self.slots - len(running)
-            self.now = min(at, running[0][0] if running else float("inf"))
-            if self.now == float("inf"):
+            if not coming and not running:
                 return
+            self.now = min(found[0][0] for found in (coming, running) if found)
             self.idle_s += (self.now - before) * min(free, len(able))
             while running and running[0][0] <= self.now:
                 _, name, seconds = heapq.heappop(running)
                 self.running[name] -= 1
                 self.served[name] += seconds
                 self.share.settle(name, seconds)
+                if following := self.after(name):
+                    pause, cost = following
+                    heapq.heappush(coming, (self.now + pause, len(self.starts), name, cost))
 
 
 def p95(values: list[float]) -> float:
@@ -154,6 +157,102 @@ def interactive(seed: int) -> dict[str, Any]:
     return {"interactive_wait": waits}
 
 
+#: Seconds of a class's jobs, one after the other: those of a notebook.
+_NOTEBOOK_S = (1.0, 40.0, 5.0, 20.0, 2.0)
+
+
+def classroom(seed: int, slots: int, users: int = 20) -> dict[str, float]:
+    """Everybody runs one notebook: each job comes when the one before has ended and its user has thought for a while.
+
+    A round is the time in which everybody else's mean job runs once.
+    """
+    rng = random.Random(seed)
+    names = [f"student{number}" for number in range(users)]
+    jobs = {
+        name: [(rng.expovariate(1 / 20), cost_s * rng.lognormvariate(0, 0.5)) for cost_s in _NOTEBOOK_S]
+        for name in names
+    }
+    simulation, done_at = _in_turn(jobs, slots)
+    waits = [wait for name in names for wait in simulation.waits[name]]
+    means = {name: statistics.mean(cost_s for _, cost_s in jobs[name]) for name in names}
+    short = [
+        wait * slots / (sum(means.values()) - means[name])
+        for name in names
+        for (_, cost_s), wait in zip(jobs[name], simulation.waits[name], strict=True)
+        if cost_s <= 5
+    ]
+    return {
+        "wait_p50_s": statistics.median(waits),
+        "wait_p95_s": p95(waits),
+        "wait_max_s": max(waits),
+        "short_max_rounds": max(short),
+        "jain_of_waits": jain_index([sum(simulation.waits[name]) for name in names]),
+        "first_done_s": min(done_at.values()),
+        "last_done_s": max(done_at.values()),
+    }
+
+
+def slow_first(seed: int, slots: int) -> dict[str, float]:
+    """Wait of a student's second job after a first of 42 s, in a class of 20 with 17 jobs of some seconds each."""
+    rng = random.Random(seed)
+    jobs = {
+        f"student{number}": [
+            (rng.expovariate(1 / 5), cost_s * rng.lognormvariate(0, 0.3)) for cost_s in (5, 2, *((5, 2, 8) * 5))
+        ]
+        for number in range(20)
+    }
+    jobs["student3"][0] = (jobs["student3"][0][0], 42.0)
+    simulation, _ = _in_turn(jobs, slots)
+    wait_s = simulation.waits["student3"][1]
+    began_at = [at for at, user in simulation.starts if user == "student3"][1]
+    others = Counter(user for at, user in simulation.starts if began_at - wait_s < at < began_at)
+    return {"wait_s": wait_s, "jobs_of_another": max(others.values())}
+
+
+def long_jobs_in_turn(seed: int, users: int = 10) -> float:
+    """Share of one who sends jobs of 40 s in turn, beside 10 who do so with jobs of 1 s, on one slot, in an hour."""
+    rng = random.Random(seed)
+    mean_s = {"long": 40.0, **{f"short{number}": 1.0 for number in range(users)}}
+    jobs = {
+        user: [(0.0, seconds * rng.uniform(0.8, 1.2)) for _ in range(int(7200 / seconds))]
+        for user, seconds in mean_s.items()
+    }
+    simulation, _ = _in_turn(jobs, 1, until=3600.0)
+    return simulation.served["long"] / sum(simulation.served.values())
+
+
+def _in_turn(
+    jobs: Mapping[str, list[tuple[float, float]]], slots: int, until: float = math.inf
+) -> tuple[Simulation, dict[str, float]]:
+    """Each user's jobs (pause before, cost) one after the other; gives when each was done, too."""
+    left = {user: iter(mine) for user, mine in jobs.items()}
+    done_at: dict[str, float] = {}
+    simulation = Simulation(slots)
+
+    def after(user: str) -> tuple[float, float] | None:
+        following = next(left[user], None)
+        if following is None:
+            done_at[user] = simulation.now
+        return following
+
+    simulation.after = after
+    simulation.run(sorted((pause, user, cost_s) for user in jobs for pause, cost_s in [next(left[user])]), until)
+    return simulation, done_at
+
+
+def class_figures(seeds: int = 10) -> dict[str, Any]:
+    """Means over many seeds, for one slot and for two."""
+    found: dict[str, Any] = {}
+    for slots in (1, 2):
+        for name, scenario in (("class", classroom), ("slow_first", slow_first)):
+            runs = [scenario(seed, slots) for seed in range(seeds)]
+            found[f"{name}_{slots}_slots"] = {
+                figure: round(statistics.mean(run[figure] for run in runs), 2) for figure in runs[0]
+            }
+    found["long_jobs_share"] = round(statistics.mean(long_jobs_in_turn(seed) for seed in range(3)), 3)
+    return found
+
+
 def outlook_ms(jobs: int, users: int = 500) -> float:
     """Milliseconds to say of every waiting job when it starts."""
     share = FairShare()
@@ -190,6 +289,7 @@ def main() -> None:
         **flood(seed=1),
         **lab_hour(seed=1),
         **interactive(seed=1),
+        **class_figures(),
     }
     figures |= {"decision_ms": decisions, "outlook_ms": {jobs: round(outlook_ms(jobs), 1) for jobs in (1000, 10_000)}}
     if as_json:

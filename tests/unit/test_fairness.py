@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.bench.fairness import Simulation, interactive, lab_hour, p95
+from tests.bench.fairness import Simulation, classroom, interactive, lab_hour, long_jobs_in_turn, p95, slow_first
 
 from edif_backend.dispatch.fairness import FairShare, jain_index
 
@@ -106,11 +106,7 @@ def test_what_was_used_while_nobody_waited_is_no_debt() -> None:
     share.settle("a", 30.0)
     assert share.choose({"b": 1}, 2) == ["b"]
     share.settle("b", 1.0)
-    others = 0
-    while share.choose({"a": 1, "b": 99}, 1) != ["a"]:
-        share.settle("b", 1.0)
-        others += 1
-    assert others <= 31  # what the next job is expected to cost, and not twice that
+    assert share.choose({"a": 1, "b": 99}, 1) == ["a"]  # nor must they save up for another as long
 
 
 def test_nobody_of_a_class_pays_for_what_they_used_before_it() -> None:
@@ -133,7 +129,7 @@ def test_nobody_of_a_class_pays_for_what_they_used_before_it() -> None:
         waiting[user] -= 1
         waiting = {name: count for name, count in waiting.items() if count}
         waiting.setdefault("newer", 1)
-    assert began.count("newer") <= 31  # as much as one of their jobs is expected to cost, and not twice that
+    assert began.count("newer") <= 2
 
 
 def test_turns_are_not_saved_up_while_away() -> None:
@@ -144,6 +140,76 @@ def test_turns_are_not_saved_up_while_away() -> None:
     share.choose({"b": 1}, 1)
     share.settle("b", 0.5)
     assert Counter(share.choose({"a": 50, "b": 50}, 20))["a"] <= 12
+
+
+@given(
+    costs=st.lists(st.tuples(st.floats(0.1, 60), st.floats(0.1, 60)), min_size=100, max_size=100),
+    heavier=st.sampled_from([1.0, 2.0, 5.0]),
+)
+@settings(max_examples=60)
+def test_nobody_who_waits_falls_behind_by_more_than_a_job(costs: list[tuple[float, float]], heavier: float) -> None:
+    """Goyal, Vin and Cheng, theorem 1, whatever was expected: the seconds had, by weight, of two who always wait."""
+    share, weights = FairShare(), {"a": 1.0, "b": heavier}
+    jobs = {"a": iter([one for one, _ in costs]), "b": iter([other for _, other in costs])}
+    had_s, longest_s = Counter[str](), Counter[str]()
+    for _ in range(100):
+        (user,) = share.choose({"a": 200, "b": 200}, 1, weights.__getitem__)
+        seconds = next(jobs[user])
+        share.settle(user, seconds)
+        had_s[user] += seconds / weights[user]
+        longest_s[user] = max(longest_s[user], seconds / weights[user])
+        assert abs(had_s["a"] - had_s["b"]) <= longest_s["a"] + longest_s["b"] + 1e-6
+
+
+def test_every_second_is_charged_of_jobs_that_run_at_once() -> None:
+    share = FairShare()
+    for user in share.choose({"a": 99, "b": 99}, 8):  # four each, as nothing is known of either
+        share.settle(user, 40.0 if user == "a" else 1.0)
+    before = 0
+    while share.choose({"a": 99, "b": 999}, 1) != ["a"]:
+        share.settle("b", 1.0)
+        before += 1
+    assert before == pytest.approx(160 - 4, abs=2)
+
+
+def test_a_short_job_after_a_slow_one_is_not_paid_for_ahead() -> None:
+    """A student whose first job was slow by chance waits until the others have had as much, and no longer."""
+    found = [slow_first(seed, slots=2) for seed in range(3)]
+    fair_s = 42 * 19 / 2
+    assert max(one["wait_s"] for one in found) <= fair_s
+
+
+def test_a_class_waits_a_few_rounds_at_most() -> None:
+    found = [classroom(seed, slots=2) for seed in range(10)]
+    assert sum(one["short_max_rounds"] for one in found) / len(found) <= 3
+    assert min(one["jain_of_waits"] for one in found) >= 0.95
+
+
+def test_who_sends_long_jobs_one_by_one_gets_no_more_than_others() -> None:
+    assert long_jobs_in_turn(seed=1) == pytest.approx(1 / 11, abs=0.02)
+
+
+def others_before(habit_s: list[float]) -> int:
+    """How many jobs of 1 s another, who always waits, has before somebody with these jobs behind them starts again."""
+    share = FairShare()
+    for seconds in habit_s:
+        while share.choose({"a": 1, "b": 99}, 1) != ["a"]:
+            share.settle("b", 1.0)
+        share.settle("a", seconds)
+        share.choose({"b": 99}, 0)  # a is away for a moment
+    before = 0
+    while share.choose({"a": 1, "b": 999}, 1) != ["a"]:
+        share.settle("b", 1.0)
+        before += 1
+    return before
+
+
+def test_an_accident_is_shared_and_a_habit_of_long_jobs_is_not() -> None:
+    assert others_before([30.0] * 8) == pytest.approx(30, abs=2)
+    assert others_before([500.0] * 8) == pytest.approx(500, abs=25)
+    assert others_before([1.0] * 5 + [500.0]) == pytest.approx(
+        5 * (1 + 151) / 2, abs=5
+    )  # five of what jobs are expected
 
 
 @given(
@@ -237,7 +303,7 @@ def test_the_order_that_is_told_is_the_order_that_comes(
     assert told == came
 
 
-def test_a_quantum_must_be_positive() -> None:
+def test_a_job_must_be_worth_something() -> None:
     with pytest.raises(ValueError, match="worth some time"):
         FairShare(0)
 

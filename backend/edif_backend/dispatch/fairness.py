@@ -1,13 +1,18 @@
-"""Whose job runs next: deficit round robin over the users who wait for one model.
+"""Whose job runs next: start-time fair queueing over the users who wait for one model.
 
-(M. Shreedhar, G. Varghese, "Efficient Fair Queueing Using Deficit Round Robin", SIGCOMM 1995.)  Users take turns.
-Each turn gives a user a quantum of device-seconds, times their weight; as long as their account covers the cost of
-their next job it may run.  What a job costs is known only when it has run, so it is charged by an estimate and settled
-afterwards: whoever runs longer than expected pays with later turns.  A debt shrinks by the turns that others have while
-its owner stays away, as it would if they waited, and none is kept when nobody waited: that time was taken from nobody.
+(P. Goyal, H. M. Vin, H. Cheng, "Start-time Fair Queueing", SIGCOMM 1996; for several slots W. Jin, J. S. Chase,
+J. Kaur, "Interposed Proportional Sharing for a Storage Service Utility", SIGMETRICS 2004.)  Every user has an account
+of the device-seconds they have had, divided by their weight, and whoever has had least is next.  What a job costs is
+known only when it has run, so it is charged by an estimate as it starts and settled to the second as it ends.  The
+estimate keeps somebody from taking all free slots at once; nobody saves up for a job before it starts.
 
-Who runs as many jobs as they may is passed over and comes next.  A reservation is a larger weight for a while
-(:meth:`~edif_backend.jobs.policy.Policy.weight`).
+The level is what the last one chosen had had by then.  Whoever comes is lifted to it, so nothing is saved up while
+away, and it rises while others run, so debts shrink.  When nobody waited who could have run, it rises over all debts:
+that time was taken from nobody.  Who comes back after jobs that took longer than expected owes a few jobs of
+everybody's at most, or their own next one if that is more: an accident is shared, a habit of long jobs is not.
+
+Who runs as many jobs as they may does not compete, is lifted to one job of everybody's below the level, and so comes
+next.  A reservation is a larger weight for a while (:meth:`~edif_backend.jobs.policy.Policy.weight`).
 
 No clock, no input or output: called by the dispatcher, and by the simulator of ``edif bench fairness``.  A decision
 costs time in the number of users who wait, and none in the number of their jobs.
@@ -15,39 +20,49 @@ costs time in the number of users who wait, and none in the number of their jobs
 
 from __future__ import annotations
 
+import heapq
 import math
-from collections import deque
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-#: How much the newest job counts in what a user's next job is expected to cost.
+#: How much the newest job counts in what a user's next job is expected to cost; of somebody new, everybody's do.
 _NEWEST = 0.3
+
+#: How many jobs of everybody's somebody who comes back owes at most, unless one of their own is more.
+_OWED_JOBS = 5
 
 
 @dataclass(slots=True)
 class _Account:
     """One user's standing with one model."""
 
-    balance_s: float = 0.0  #: device-seconds that may be spent; negative after jobs that took longer than expected
-    expected_s: float = 0.0  #: cost of the next job, by those before; 0 for somebody new
-    left_at: float = 0.0  #: the round in which they last waited
+    had_s: float = 0.0  #: device-seconds by weight, at least the level since they came
+    weight: float = 1.0
+    expected_s: float = 0.0  #: cost of the next job; 0 for somebody new, whose is that of everybody
+    running: int = 0
+    charged_s: float = 0.0  #: what the running jobs have been charged
+    came: int = 0  #: of those who have had as much, who came first is next
 
 
 class FairShare:
-    """The turns and accounts of the users of one model.
+    """The accounts of the users of one model.
 
     Args:
-        quantum_s: device-seconds per turn at weight 1; also what a job of somebody new is taken to cost.
+        newcomer_s: what a job is taken to cost before any has ended, in device-seconds.
     """
 
-    def __init__(self, quantum_s: float = 1.0) -> None:
-        if not quantum_s > 0:
-            raise ValueError("A turn must be worth some time.")
-        self._quantum_s = quantum_s
-        self._accounts: dict[str, _Account] = {}
-        self._turns: deque[str] = deque()  # who waits, next first
-        self._rounds = 0.0  # how many turns everybody who waited has had
-        self._passed_over: set[str] = set()  # of them, who ran as many jobs as they may
+    def __init__(self, newcomer_s: float = 1.0) -> None:
+        if not newcomer_s > 0:
+            raise ValueError("A job must be worth some time.")
+        self._newcomer_s = newcomer_s
+        self._usual_s = newcomer_s  # what a job is expected to cost, mean over users
+        self._known = 0  # of whom it is the mean
+        self._accounts: defaultdict[str, _Account] = defaultdict(_Account)
+        self._competing: set[str] = set()  # who was left waiting though they might have run
+        self._held: set[str] = set()  # who was left waiting because as many of theirs run as may
+        self._level_s = 0.0
+        self._came = 0
 
     def choose(
         self,
@@ -61,31 +76,26 @@ class FairShare:
         Args:
             waiting: number of waiting jobs by user.
             weight: a user's weight, positive.
-            room: how many more jobs of a user may start.  Who has no room gets the worth of one turn on their account
-                at most, and is next when there is some.
+            room: how many more jobs of a user may start.  Who has no room is next when there is some.
         """
-        left = {user: count for user, count in waiting.items() if count > 0}
-        self._come_and_go(left, weight)
-        able = {user: most for user, count in left.items() if (most := min(count, room(user))) > 0}
-        self._take_back(able)
+        able = {user: most for user, count in waiting.items() if (most := min(count, room(user))) > 0}
+        self._come(able, weight)
+        line = [(self._accounts[user].had_s, self._accounts[user].came, user) for user in able]
+        heapq.heapify(line)
         chosen: list[str] = []
-        passed = 0  # turns in a row in which nothing started
-        while able and len(chosen) < slots:
-            user = self._turns[0]
-            account = self._accounts[user]
-            if user in able and account.balance_s >= self._cost(account):
-                account.balance_s -= self._cost(account)
-                chosen.append(user)
-                self._count_down(user, left, able)
-                passed = 0
-                continue
-            self._turns.rotate(-1)
-            self._rounds += 1 / len(self._turns)
-            self._credit(user, weight(user), 1, user in able)
-            passed += 1
-            if passed > len(self._turns):
-                self._skip_rounds(able, weight)
-                passed = 0
+        while line and len(chosen) < slots:
+            had_s, came, user = line[0]
+            chosen.append(user)
+            self._level_s = max(self._level_s, had_s)
+            able[user] -= 1
+            following = (self._charge(self._accounts[user]), came, user)
+            if able[user] > 0:
+                heapq.heapreplace(line, following)
+            else:
+                heapq.heappop(line)
+        self._competing = {user for _, _, user in line}
+        started = Counter(chosen)
+        self._held = {user for user, count in waiting.items() if count > started.get(user, 0)} - self._competing
         return chosen
 
     def order(
@@ -101,9 +111,11 @@ class FairShare:
 
     def copy(self, users: Iterable[str]) -> FairShare:
         """One to think ahead with, of these users' accounts."""
-        copied = FairShare(self._quantum_s)
-        copied._accounts = {user: replace(self._accounts[user]) for user in users if user in self._accounts}
-        copied._turns, copied._passed_over, copied._rounds = self._turns.copy(), self._passed_over.copy(), self._rounds
+        copied = FairShare(self._newcomer_s)
+        copied._accounts.update({user: replace(self._accounts[user]) for user in users if user in self._accounts})
+        copied._competing, copied._held = self._competing.copy(), self._held.copy()
+        copied._usual_s, copied._known = self._usual_s, self._known
+        copied._level_s, copied._came = self._level_s, self._came
         return copied
 
     def expected_s(self, user: str) -> float:
@@ -112,82 +124,52 @@ class FairShare:
 
     def settle(self, user: str, seconds: float) -> None:
         """A job of ``user`` has ended after ``seconds`` device-seconds: charge what the estimate did not cover."""
-        account = self._accounts.setdefault(user, _Account())
-        account.balance_s -= seconds - self._cost(account)
-        account.expected_s = (
-            seconds if not account.expected_s else account.expected_s + _NEWEST * (seconds - account.expected_s)
-        )
+        account = self._accounts[user]
+        account.had_s += (seconds - self._charged(account)) / account.weight
+        before_s, new = self._cost(account), not account.expected_s
+        guess_s = before_s if self._known else seconds  # the first job of all is what is known of jobs
+        account.expected_s = guess_s + _NEWEST * (seconds - guess_s)
+        self._known += new
+        self._usual_s += (account.expected_s - before_s) / self._known
 
     def give_back(self, user: str) -> None:
         """A job of ``user`` was lost by no fault of theirs: what it was charged is given back, nothing is learnt."""
         if account := self._accounts.get(user):
-            account.balance_s += self._cost(account)
+            account.had_s -= self._charged(account) / account.weight
 
     def _cost(self, account: _Account) -> float:
-        return account.expected_s or self._quantum_s
+        return account.expected_s or self._usual_s
 
-    def _credit(self, user: str, weight: float, turns: int, able: bool) -> None:
-        """Put the worth of turns on an account; of somebody who may start nothing, until it can pay one turn's jobs."""
-        account = self._accounts[user]
-        turn_s = self._quantum_s * weight
-        most_s = math.inf if able else max(account.balance_s, turn_s, self._cost(account))
-        account.balance_s = min(account.balance_s + turns * turn_s, most_s)
+    def _charge(self, account: _Account) -> float:
+        """One more job of theirs runs; gives what they have had with it."""
+        cost_s = self._cost(account)
+        account.running += 1
+        account.charged_s += cost_s
+        account.had_s += cost_s / account.weight
+        return account.had_s
 
-    def _count_down(self, user: str, left: dict[str, int], able: dict[str, float]) -> None:
-        """One job less of the user whose turn it is."""
-        left[user] -= 1
-        able[user] -= 1
-        if able[user]:
-            return
-        del able[user]
-        if left[user]:
-            self._passed_over.add(user)
-        else:
-            self._turns.popleft()
-            account = self._accounts[user]
-            account.left_at = self._rounds
-            account.balance_s = min(account.balance_s, 0.0)  # turns are not saved up while nobody waits
+    def _charged(self, account: _Account) -> float:
+        """One job less of theirs runs; gives what it was charged, which is nothing for one of a dispatcher before."""
+        if not account.running:
+            return 0.0
+        charged_s = account.charged_s / account.running
+        account.running -= 1
+        account.charged_s -= charged_s
+        return charged_s
 
-    def _take_back(self, able: Mapping[str, float]) -> None:
-        """Put in front who was passed over for want of room, has room again, and something to spend."""
-        back = [
-            user
-            for user in self._turns
-            if user in self._passed_over
-            and user in able
-            and self._accounts[user].balance_s >= self._cost(self._accounts[user])
-        ]
-        if back:
-            self._turns = deque((*back, *(user for user in self._turns if user not in back)))
-        self._passed_over = {user for user in self._turns if user not in able}
-
-    def _come_and_go(self, waiting: Mapping[str, int], weight: Callable[[str], float]) -> None:
-        for user in self._turns:
-            if user not in waiting:
-                self._accounts[user].left_at = self._rounds
-        self._turns = deque(user for user in self._turns if user in waiting)
-        if not self._turns:
-            for account in self._accounts.values():
-                account.balance_s = max(account.balance_s, 0.0)
-        known = set(self._turns)
-        for user in waiting:
-            if user not in known:
-                account = self._accounts.setdefault(user, _Account())
-                away_s = (self._rounds - account.left_at) * self._quantum_s * weight(user)
-                account.balance_s = min(account.balance_s + away_s, max(account.balance_s, 0.0))
-                self._turns.append(user)
-
-    def _skip_rounds(self, able: Mapping[str, float], weight: Callable[[str], float]) -> None:
-        """Give everybody the turns in which nobody could have run anything, at once."""
-        rounds = math.inf
+    def _come(self, able: Iterable[str], weight: Callable[[str], float]) -> None:
+        """Take in who competes from now on."""
+        stay = self._competing.intersection(able)
+        if not stay:
+            self._level_s = max([self._level_s, *(account.had_s for account in self._accounts.values())])
         for user in able:
             account = self._accounts[user]
-            missing_s = self._cost(account) - account.balance_s
-            rounds = min(rounds, math.ceil(missing_s / (self._quantum_s * weight(user))) - 1)
-        if math.isfinite(rounds) and rounds > 0:
-            self._rounds += rounds
-            for user in self._turns:
-                self._credit(user, weight(user), int(rounds), user in able)
+            account.weight = weight(user)
+            if user not in stay:
+                saved_s = self._usual_s if user in self._held else 0.0
+                owed_s = max(_OWED_JOBS * self._usual_s, self._cost(account)) / account.weight
+                account.had_s = min(max(account.had_s, self._level_s - saved_s), self._level_s + owed_s)
+                account.came = self._came = self._came + 1
 
 
 def jain_index(amounts: list[float]) -> float:
