@@ -151,7 +151,7 @@ def test_nobody_who_waits_falls_behind_by_more_than_a_job(costs: list[tuple[floa
     """Goyal, Vin and Cheng, theorem 1, whatever was expected: the seconds had, by weight, of two who always wait."""
     share, weights = FairShare(), {"a": 1.0, "b": heavier}
     jobs = {"a": iter([one for one, _ in costs]), "b": iter([other for _, other in costs])}
-    had_s, longest_s = Counter[str](), Counter[str]()
+    had_s, longest_s = {"a": 0.0, "b": 0.0}, {"a": 0.0, "b": 0.0}
     for _ in range(100):
         (user,) = share.choose({"a": 200, "b": 200}, 1, weights.__getitem__)
         seconds = next(jobs[user])

@@ -166,7 +166,7 @@ def _starts(scene: Scene, jobs: Iterable[WaitingJob], standing: Standing) -> tup
     free = [max(load_s, end) for end in busy] + [load_s] * (scene.slots - len(busy))
     weight = lambda user: 1.0 if user == _NEWCOMER else standing.weight(user)  # noqa: E731 - two cases, one use
     most = lambda user: float("inf") if user == _NEWCOMER else standing.most(user)  # noqa: E731
-    cost_s = lambda user: 0.0 if user == _NEWCOMER else share.expected_s(user)  # noqa: E731 - who is not there delays nobody
+    cost_s = lambda user: 0.0 if user == _NEWCOMER else share.expected_s(user)  # noqa: E731 - they delay nobody
     order = share.order(waiting, weight, newcomer=_NEWCOMER)
     found = forecast(order, free, cost_s, most, ends)
     (newcomer,) = [start for start in found if start.user == _NEWCOMER]
