@@ -146,6 +146,11 @@ class Response(BaseModel):
     event: int | None = None  #: on the websocket: what a client that lost it names, to hear the rest
 
 
+def envoy_name(path: str) -> str:
+    """How a payload of an eDIF client names the envoy at ``path`` of the model that the server has as well."""
+    return f"Envoy:{path}"
+
+
 class Resume(BaseModel):
     """What a client sends on a new websocket to go on with jobs whose websocket it has lost."""
 

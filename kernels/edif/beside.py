@@ -76,7 +76,7 @@ def run(
                     found = nnsight.save(work(model, told.cells_done))
                 return cast(dict[str, Any], found)
         nnsight.register("edif.engine")
-        backend = keep_connections(lambda: model._remote_backend(there, True, None, False))
+        backend = keep_connections(model, lambda: model._remote_backend(there, True, None, False))
         if isinstance(backend, EdifBackend):
             backend.listener = told.status
             backend.display.enabled = not progress

@@ -22,11 +22,12 @@ import httpx
 import httpx2  # what huggingface_hub asks the mirror with
 import websocket
 from nnsight.intervention.backends import remote as stock
+from nnsight.ndif import pull_env
 from nnsight.schema.request import RequestModel
 from nnsight.schema.response import ResponseModel, Status
 from nnsight.tracing.backend import Backend
 
-from edif import job_view, results
+from edif import job_view, payload, results
 from edif.errors import BackendUnreachable, EdifError, JobFailed
 from edif.serving import refusal_sentence
 from edif.settings import ClientSettings
@@ -65,6 +66,8 @@ class TraceFailed(JobFailed, stock.RemoteError):
 class EdifBackend(stock.RemoteBackend):
     """A ``RemoteBackend`` that keeps its HTTP connection from one call to the next."""
 
+    #: Whose traces are sent: its modules are named in them instead of written out. None writes them out.
+    model: Any = None
     #: Id of the job that the last blocking call has sent, and of the last event that was heard of it.
     sent: str | None = None
     heard = 0
@@ -87,28 +90,35 @@ class EdifBackend(stock.RemoteBackend):
             raise
 
     def _request(self, request: RequestModel, tracer: Any) -> Any:
-        blob, away = self._serialize(tracer), _Away(self.host, _SEND_AGAIN_S)
+        away = _Away(self.host, _SEND_AGAIN_S)
         while True:
             try:
-                return self._ask(request, blob)
+                return self._ask(request, tracer)
             except _LOST as error:
                 if self.sent is not None:
                     return self._take_up_again()
                 away.bear(error)  # there was no websocket to send the trace with
 
-    def _ask(self, request: RequestModel, blob: bytes) -> Any:
+    def _ask(self, request: RequestModel, tracer: Any) -> Any:
         """Send the trace and wait for its result on a websocket, which the next trace takes over if it comes soon."""
         key = (os.getpid(), self.ws_host, self.api_key)
         session = _Session.kept(key) or _Session.opened(self.ws_host, self.api_key)
         try:
             request.session_id = session.id
-            self.send(request, blob)
+            self.send(request, self._payload(tracer, session.knows_envoys))
             result = self._listen(session.connection)
         except BaseException:
             session.close()
             raise
         session.keep(key)
         return result
+
+    def _payload(self, tracer: Any, knows_envoys: bool) -> bytes:
+        if self.model is None or not knows_envoys:
+            whole: bytes = self._serialize(tracer)
+            return whole
+        pull_env()  # as nnsight does: modules of the user's own go along
+        return payload.serialize(tracer, self.model, self.compress)
 
     def _take_up_again(self) -> Any:
         """Open another websocket for the job that was sent, as often as one is lost, until the job has ended."""
@@ -262,7 +272,8 @@ class _Session:
     def __init__(self, connection: websocket.WebSocket) -> None:
         self.connection = connection
         try:
-            self.id = str(json.loads(connection.recv())["session_id"])
+            told = json.loads(connection.recv())
+            self.id, self.knows_envoys = str(told["session_id"]), bool(told.get("envoys"))
         except BaseException:
             self.close()
             raise
@@ -332,8 +343,8 @@ class _Away:
         self._since = None
 
 
-def keep_connections(make: Callable[[], Backend]) -> Backend:
-    """The backend that ``make`` gives, over kept connections if it is nnsight's own way to a server.
+def keep_connections(model: Any, make: Callable[[], Backend]) -> Backend:
+    """The backend that ``make`` gives for ``model``, over kept connections if it is nnsight's own way to a server.
 
     Raises:
         TraceUnreachable: the first trace of a model asks the model mirror for the model's name, and it does not answer.
@@ -345,7 +356,7 @@ def keep_connections(make: Callable[[], Backend]) -> Backend:
     if type(backend) is not stock.RemoteBackend:
         return backend
     kept = EdifBackend.__new__(EdifBackend)  # the settings are worked out already; __init__ would do it again
-    kept.__dict__.update(backend.__dict__)
+    kept.__dict__.update(backend.__dict__, model=model)
     if kept.display.enabled and job_view.in_notebook():
         kept.display = job_view.TraceLine("trace", kept.cancel)
     return kept

@@ -72,4 +72,4 @@ def _over_kept_connection(
     """nnsight's ``_remote_backend``, with its transport replaced by the one that keeps its connections."""
     from edif.remote import keep_connections  # noqa: PLC0415 (imports nnsight, as the user has done by now)
 
-    return keep_connections(lambda: wrapped(*args, **kwargs))
+    return keep_connections(model, lambda: wrapped(*args, **kwargs))

@@ -26,7 +26,7 @@ async def subscribe(socket: WebSocket) -> None:
     await socket.accept()
     id = uuid.uuid4().hex
     sessions[id] = socket
-    await socket.send_json({"session_id": id})
+    await socket.send_json({"session_id": id, "envoys": True})
     try:
         while True:
             await socket.receive_bytes()

@@ -126,10 +126,11 @@ def measure(installation: Installation, key: str, id: str) -> dict[str, Any]:
     local = TransformersModel(str(snapshot.folder), task=entry.task, dispatch=True)
     remote = TransformersModel(id, task=entry.task)
     jobs = open_jobs(installation.jobs_database)
-    backends = {
+    backends: dict[str, Any] = {
         name: stamped(kind)(remote.to_model_key(), env=remote._remoteable_get_env(), api_key=key)
         for name, kind in {"stock": RemoteBackend, "edif": EdifBackend}.items()
     }
+    backends["edif"].model = remote
     once(remote, backends["stock"])
     taken: dict[str, list[float]] = defaultdict(list)
     legs: dict[str, list[float]] = defaultdict(list)

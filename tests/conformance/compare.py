@@ -1,7 +1,8 @@
-"""The client process of the conformance suite: ``python compare.py REPORT SNAPSHOT [CASE…]``.
+"""The client process of the conformance suite: ``python compare.py CLIENT REPORT SNAPSHOT [CASE…]``.
 
-It has nnsight, unmodified, and three variables (``NDIF_HOST``, ``NDIF_API_KEY``, ``HF_ENDPOINT``); the report is a JSON
-file with one entry a case: empty when both runs agreed, else what differed.
+The client is ``nnsight``, unmodified, with three variables (``NDIF_HOST``, ``NDIF_API_KEY``, ``HF_ENDPOINT``), or
+``edif``: nnsight as an eDIF kernel has it.  The report is a JSON file with one entry a case: empty when both runs
+agreed, else what differed.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from nnsight import Envoy, TransformersModel
 from nnsight.intervention.backends.remote import RemoteError
 from nnsight.intervention.cache import CacheView
 from nnsight.schema.config import CONFIG
+
+from edif_kernel.routing import Mode, Routing
 
 MODEL = "edif/tiny-gpt2"
 
@@ -172,8 +175,12 @@ def _parts(value: Any) -> dict[Any, Any] | None:
     return None
 
 
-def main(report: str, snapshot: str, *names: str) -> None:
+def main(client: str, report: str, snapshot: str, *names: str) -> None:
     torch.set_num_threads(1)
+    if client == "edif":
+        routing = Routing()
+        routing.mode = Mode.OFF  # every case says itself where it runs
+        routing.install()
     for path in sorted(Path(__file__).parent.glob("cases_*.py")):
         importlib.import_module(path.stem)
     models = Models(snapshot)

@@ -15,13 +15,15 @@ from tests.conftest import Workbench
 pytestmark = pytest.mark.timeout(600)
 
 
-@pytest.fixture(scope="module")
-def report(workbench: Workbench, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What one client process found: how each case differs, empty where it does not."""
+@pytest.fixture(scope="module", params=["nnsight", "edif"])
+def report(
+    workbench: Workbench, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> dict[str, str]:
+    """What one process of this client found: how each case differs, empty where it does not."""
     folder: Path = tmp_path_factory.mktemp("conformance")
     snapshot = workbench.installation.models_dir / "edif--tiny-gpt2"
     done = subprocess.run(
-        [sys.executable, str(FOLDER / "compare.py"), str(folder / "report.json"), str(snapshot)],
+        [sys.executable, str(FOLDER / "compare.py"), request.param, str(folder / "report.json"), str(snapshot)],
         env=workbench.environment("ada"),
         cwd=folder,
         stdin=subprocess.DEVNULL,

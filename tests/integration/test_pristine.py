@@ -23,6 +23,7 @@ from nnsight import TransformersModel
 from nnsight.schema.request import RequestModel
 from tests.memory_keeper import MemoryKeeper
 
+from edif import payload
 from edif_backend.executors.pool import ExecutorPool, Limits, Work
 from edif_backend.models.catalogue import TINY_ID, ModelEntry
 from edif_backend.models.snapshots import Snapshot, prepare
@@ -125,11 +126,17 @@ KINDS: dict[str, tuple[str, str]] = {
         "issubclass(int, __import__('collections.abc').abc.Sized)",
     ),
     "native memory": ("ctypes.memset(ctypes.create_string_buffer(9), 1, 9)", "0"),
+    "attribute of an envoy": ("setattr(e.transformer, 'mine', 1)", "'mine' in e.transformer.__dict__"),
+    "attribute of an envoy below": ("setattr(e.transformer.wte, 'mine', 1)", "'mine' in e.transformer.wte.__dict__"),
+    "edit of an envoy": ("e.transformer.h[0]._edits.append(1)", "e.transformer.h[0]._edits"),
+    "children of an envoy": ("e.transformer._child_map.pop('wpe')", "[*e.transformer._child_map]"),
+    "alias of an envoy": ("e.transformer.base_model", "e.transformer._aliases"),
+    "parent of an envoy": ("setattr(e.transformer, '_parent', None)", "e.transformer.parent is e"),
 }
 NAMES = "contextvars ctypes decimal gc logging numpy os random resource signal sys threading time torch warnings"
 
 
-def evaluate(expression: str, model: Any) -> Any:
+def evaluate(expression: str, model: Any, envoy: Any) -> Any:
     """What an expression gives in the jail, as text."""
 
     def opened(number: int) -> bool:
@@ -140,7 +147,7 @@ def evaluate(expression: str, model: Any) -> Any:
         return True
 
     names = {name: importlib.import_module(name) for name in NAMES.split()}
-    return repr(eval(expression, {**names, "m": model, "opened": opened}))  # noqa: S307 - from the table above
+    return repr(eval(expression, {**names, "m": model, "e": envoy, "opened": opened}))  # noqa: S307 - from the table above
 
 
 class Sink:
@@ -154,12 +161,21 @@ class Sink:
 
 
 class Capture:
-    """A backend of nnsight that keeps the payload instead of sending it."""
+    """A backend of nnsight that keeps the payload instead of sending it.
 
-    payload = b""
+    Args:
+        named: the model whose envoys are named in it, which are then the executor's own.
+    """
+
+    def __init__(self, named: TransformersModel | None = None) -> None:
+        self._named = named
+        self.payload = b""
 
     def __call__(self, tracer: Any) -> None:
-        self.payload = RequestModel.serialize(tracer, compress=False)
+        if self._named:
+            self.payload = payload.serialize(tracer, self._named, compress=False)
+        else:
+            self.payload = RequestModel.serialize(tracer, compress=False)
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +196,7 @@ async def pool(snapshot: Snapshot) -> AsyncIterator[ExecutorPool]:
     await executors.stop()
 
 
-async def send(pool: ExecutorPool, payload: bytes, user: str) -> dict[str, Any]:
+async def send(pool: ExecutorPool, sent: bytes, user: str) -> dict[str, Any]:
     """What one job of ``user`` saves, once its executor has been judged."""
     sink = Sink()
     await pool.run(
@@ -188,7 +204,7 @@ async def send(pool: ExecutorPool, payload: bytes, user: str) -> dict[str, Any]:
             user=user,
             compress=False,
             env={},
-            payload=payload,
+            payload=sent,
             sink=sink,
             keeper=MemoryKeeper(),
             time_limit_s=20,
@@ -199,18 +215,20 @@ async def send(pool: ExecutorPool, payload: bytes, user: str) -> dict[str, Any]:
     return saved
 
 
-async def run(pool: ExecutorPool, model: TransformersModel, expression: str, user: str) -> str:
-    """What ``expression`` gives as a job of ``user``."""
-    capture = Capture()
+async def run(
+    pool: ExecutorPool, model: TransformersModel, expression: str, user: str, written_out: bool = False
+) -> str:
+    """What ``expression`` gives as a job of ``user``, sent as eDIF's client sends it, or (written out) as nnsight's."""
+    capture = Capture(None if written_out else model)
     with model.trace(PROMPT, backend=capture):
         hidden = model.lm_head.input.save()  # noqa: F841 - a forward, as in any trace
-        answer = evaluate(expression, model._module).save()  # noqa: F841 - read on the far side
+        answer = evaluate(expression, model._module, model).save()  # noqa: F841 - read on the far side
     return str((await send(pool, capture.payload, user))["answer"])
 
 
-def traces_of(model: TransformersModel) -> list[bytes]:
+def traces_of(model: TransformersModel, named: TransformersModel | None) -> list[bytes]:
     """Payloads of traces that use nnsight in different ways, each saving ``answer``."""
-    captures = [Capture() for _ in range(6)]
+    captures = [Capture(named) for _ in range(6)]
     with model.trace(PROMPT, backend=captures[0]):
         answer = model.transformer.h[1].output.save()
     with model.trace(PROMPT, backend=captures[1]):
@@ -239,8 +257,8 @@ def traces_of(model: TransformersModel) -> list[bytes]:
 async def test_a_job_that_changes_nothing_leaves_its_executor_to_the_next(
     pool: ExecutorPool, model: TransformersModel
 ) -> None:
-    for _ in range(4):
-        await run(pool, model, "0", "ada")
+    for written_out in (False, True, True, False):
+        await run(pool, model, "0", "ada", written_out)
     assert [executor.jobs for executor in pool._kept if executor.user == "ada"] == [4]
 
 
@@ -253,10 +271,10 @@ async def test_nobody_gets_another_users_executor(pool: ExecutorPool, model: Tra
 async def test_traces_give_on_a_kept_executor_what_they_give_on_a_fresh_one(
     pool: ExecutorPool, model: TransformersModel
 ) -> None:
-    traces = traces_of(model)
+    traces = traces_of(model, None)
     fresh = [(await send(pool, trace, f"fresh {number}"))["answer"] for number, trace in enumerate(traces)]
-    for _ in range(2):
-        for trace, expected in zip(traces, fresh, strict=True):
+    for again in (traces, traces_of(model, model), traces):
+        for trace, expected in zip(again, fresh, strict=True):
             assert torch.equal((await send(pool, trace, "curie"))["answer"], expected)
 
 

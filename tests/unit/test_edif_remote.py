@@ -23,7 +23,8 @@ RECEIVED = {"id": "job-1", "status": "RECEIVED", "description": ""}
 def _backend(monkeypatch: pytest.MonkeyPatch, answer: Callable[[httpx.Request], httpx.Response]) -> EdifBackend:
     client = httpx.Client(transport=httpx.MockTransport(answer))
     monkeypatch.setattr(remote, "_client_of", lambda process: client)
-    kept = keep_connections(lambda: RemoteBackend("line", host=HOST, api_key="a-key", blocking=False))
+    monkeypatch.setattr(remote, "_answered", set[str]())  # one that has answered is borne for half a minute
+    kept = keep_connections(None, lambda: RemoteBackend("line", host=HOST, api_key="a-key", blocking=False))
     assert isinstance(kept, EdifBackend)
     kept.display.enabled = False
     return kept
@@ -60,6 +61,7 @@ def test_refusal_is_the_gateways_sentence(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_answer_of_something_else_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "_SEND_AGAIN_S", 0.1)
     backend = _backend(monkeypatch, lambda _: httpx.Response(502, text="<html>"))
     with pytest.raises(TraceRefused, match="502 Bad Gateway"):
         backend._post(RequestModel(model_key="line"), b"")
@@ -80,7 +82,7 @@ def test_mirror_away_at_the_first_trace(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setenv("NDIF_HOST", HOST)
     with pytest.raises(TraceUnreachable, match="does not answer"):
-        keep_connections(make)
+        keep_connections(None, make)
 
 
 def test_poll_before_and_after_the_first_status(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +190,6 @@ def test_an_address_that_never_answered_is_not_tried_again(monkeypatch: pytest.M
         asked.append(1.0)
         raise httpx.ConnectError("refused", request=request)
 
-    monkeypatch.setattr(remote, "_answered", set())
     with pytest.raises(TraceUnreachable):
         _backend(monkeypatch, answer)._post(RequestModel(model_key="line"), b"")
     assert len(asked) == 1

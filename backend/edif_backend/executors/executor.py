@@ -36,6 +36,7 @@ from edif_backend.executors.mixing import on_host, operands_moved
 from edif_backend.executors.pristine import Pristine
 from edif_backend.executors.weights_layout import Layout
 from edif_protocol import shelf
+from edif_protocol.wire import envoy_name
 
 #: Largest payload taken (the gateway's own limit is lower).
 _PAYLOAD_BYTES = 1 << 34
@@ -168,9 +169,12 @@ def run(
 
 @functools.cache
 def _persistent_objects(model: nnsight.TransformersModel) -> dict[str, Any]:
-    """What a payload may refer to by name: found once, by the first rehearsal, since every job finds the same model."""
+    """What a payload may refer to by name: found once, by the first rehearsal, since every job finds the same model.
+
+    The envoys get the payload's own model as their parent and have ours again after the job: rehearsed, so put back.
+    """
     objects: dict[str, Any] = model._remoteable_persistent_objects()
-    return objects
+    return {**objects, **{envoy_name(child.path): child for child in model._children}}
 
 
 def _set_environment(model: nnsight.TransformersModel, env: dict[str, Any], adapters: dict[str, str]) -> None:

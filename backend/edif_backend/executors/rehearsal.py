@@ -20,6 +20,7 @@ from edif_backend.executors.allowance import Allowance
 from edif_backend.executors.executor import serve
 from edif_backend.executors.frames import Kind
 from edif_backend.executors.weights_layout import Layout
+from edif_protocol.wire import envoy_name
 
 
 class Rehearsal:
@@ -34,20 +35,22 @@ class Rehearsal:
         self._model = model
         self._allowance = allowance
         self._layout = layout
-        self._whole = [self._payload(torch.tensor([[0, 1, 2, 3, 4, 5, 6, 7]])), self._payload("A first prompt")]
-        self._payloads = [self._embeddings("A first prompt")] if layout else self._whole
+        tokens, prompt = torch.tensor([[0, 1, 2, 3, 4, 5, 6, 7]]), "A first prompt"
+        self._whole = [self._payload(tokens), self._payload(prompt, named=True)]
+        self._payloads = [self._embeddings(prompt), self._embeddings(prompt, named=True)] if layout else self._whole
 
-    def _embeddings(self, prompt: str) -> bytes:
+    def _embeddings(self, prompt: str, named: bool = False) -> bytes:
         wanted = self._model._module.get_input_embeddings()
         name = next(name for name, part in self._model._module.named_modules() if part is wanted)
-        sample, model, embeddings = _Sample(), self._model, self._model.get(name)
+        sample, model, embeddings = _Sample(self._model if named else None), self._model, self._model.get(name)
         with model.trace(prompt, backend=sample) as tracer:
             answer = embeddings.output.sum().save()  # noqa: F841 - found by its name on the way back
             tracer.stop()
         return sample.payload
 
-    def _payload(self, prompt: torch.Tensor | str) -> bytes:
-        sample, model = _Sample(), self._model  # not self: what a block names is sent along with it
+    def _payload(self, prompt: torch.Tensor | str, named: bool = False) -> bytes:
+        # Not self: what a block names is sent along with it.
+        sample, model = _Sample(self._model if named else None), self._model
         with model.trace(prompt, backend=sample):
             answer = model.output.logits[:, -1].argmax().save()  # noqa: F841 - found by its name on the way back
         return sample.payload
@@ -84,10 +87,20 @@ class Rehearsal:
 
 
 class _Sample(Backend):
-    """Keeps a trace's payload instead of running it."""
+    """Keeps a trace's payload instead of running it.
 
-    payload = b""
+    Args:
+        named: the model whose envoys are named in it, as eDIF's own clients do; None writes them out, as nnsight does.
+    """
+
+    def __init__(self, named: nnsight.TransformersModel | None) -> None:
+        self._named = named._children if named else []
+        self.payload = b""
 
     def __call__(self, tracer: Tracer) -> None:
+        for child in self._named:
+            child._persistent_id = envoy_name(child.path)
         # As clients send it by default; they compress with zstd, and its frame is read by the same code.
         self.payload = RequestModel.serialize(tracer, compress=True)
+        for child in self._named:
+            del child._persistent_id

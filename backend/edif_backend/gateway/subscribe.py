@@ -36,7 +36,10 @@ _STILL_S = 10.0
 
 @routes.websocket("/subscribe")
 async def subscribe(socket: WebSocket) -> None:
-    """Send ``{"session_id": …, "resume": true}``, then every event of this session's jobs."""
+    """Send ``{"session_id": …, "resume": true, "envoys": true}``, then every event of this session's jobs.
+
+    The flags are what a client may do here that NDIF does not know: go on after a loss, and name envoys in payloads.
+    """
     parts = parts_of(socket)
     # A wrong key is not refused here: POST /request refuses it, and there the client shows the sentence to its user.
     user = await parts.user_or_none(socket)
@@ -65,7 +68,7 @@ async def _take_up(wanted: Resume, socket: WebSocket, session: Session, parts: P
 
 
 async def _tell(socket: WebSocket, session: Session, parts: Parts) -> None:
-    await socket.send_json({"session_id": session.id, "resume": True})
+    await socket.send_json({"session_id": session.id, "resume": True, "envoys": True})
     while True:
         try:
             async with asyncio.timeout(_STILL_S if session.waited_for else IDLE_S):
