@@ -118,7 +118,9 @@ class EdifBackend(stock.RemoteBackend):
             whole: bytes = self._serialize(tracer)
             return whole
         pull_env()  # as nnsight does: modules of the user's own go along
-        return payload.serialize(tracer, self.model, self.compress)
+        sent = payload.serialize(tracer, self.model, self.compress)
+        self._log(f"payload: {len(sent):,} bytes ({'compressed' if self.compress else 'raw'})")
+        return sent
 
     def _take_up_again(self) -> Any:
         """Open another websocket for the job that was sent, as often as one is lost, until the job has ended."""

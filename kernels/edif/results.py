@@ -10,12 +10,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import http.client
+import itertools
 import re
 import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import IO, Any, Protocol
 
 import torch
@@ -115,6 +117,7 @@ class Download:
         self._size: int | None = None
         self._received = 0
         self._hash = hashlib.sha256()
+        self._hashing: Future[None] | None = None  # of the last piece, beside what else is done with it
 
     def run(self) -> None:
         """Fetch it all.
@@ -122,6 +125,13 @@ class Download:
         Raises:
             ResultGone, ResultDamaged, BackendUnreachable: as for :func:`of`.
         """
+        with ThreadPoolExecutor(1, "checksum") as self._thread:
+            self._fetch()
+        if self._sha256 and self._hash.digest() != self._sha256:
+            raise ResultDamaged("its checksum is another one")
+        self._target.close()
+
+    def _fetch(self) -> None:
         tries = 0
         while self._size is None or self._received < self._size:
             before = self._received
@@ -137,17 +147,14 @@ class Download:
                 raise BackendUnreachable(ClientSettings().host)
             if tries:
                 time.sleep(min(_PAUSE_S * 2 ** (tries - 1), 5.0))
-        if self._sha256 and self._hash.digest() != self._sha256:
-            raise ResultDamaged("its checksum is another one")
-        self._target.close()
 
     def _fetch_rest(self) -> None:
         headers = {"Range": f"bytes={self._received}-", "If-Range": self._etag} if self._received else {}
         request = urllib.request.Request(self._url, headers=headers)  # noqa: S310 - the gateway's own link
-        buffer = memoryview(bytearray(_PIECE_BYTES))
+        buffers = itertools.cycle([memoryview(bytearray(_PIECE_BYTES)) for _ in range(2)])
         with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310
             skip = self._begin(answer)
-            while count := answer.readinto(buffer):
+            while count := answer.readinto(buffer := next(buffers)):
                 self._take(buffer[min(skip, count) : count])
                 skip -= min(skip, count)
             if self._size is None:  # a server that does not say how much there is
@@ -171,7 +178,9 @@ class Download:
         return self._received - start
 
     def _take(self, data: memoryview) -> None:
-        self._hash.update(data)
+        if self._hashing:
+            self._hashing.result()  # so the other buffer is free when this one is full
+        self._hashing = self._thread.submit(self._hash.update, data)
         self._received += len(data)
         self._target.write(data)
         self._bar.update(len(data))

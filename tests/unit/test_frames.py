@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import threading
 
 import pytest
+import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,8 +16,8 @@ from edif_backend.executors import frames
 from edif_backend.executors.frames import FrameError, Kind
 
 
-async def read_from(data: bytes, limit_bytes: int = frames.WORDS_BYTES) -> tuple[Kind, bytes]:
-    reader = asyncio.StreamReader()
+async def read_from(data: bytes, limit_bytes: int = frames.WORDS_BYTES) -> tuple[Kind, frames.Body]:
+    reader = frames.Reader()
     reader.feed_data(data)
     reader.feed_eof()
     return await frames.read(reader, limit_bytes)
@@ -26,6 +28,70 @@ async def test_a_frame_arrives_as_it_was_sent() -> None:
     kind, body = await read_from(frames.words(Kind.DONE, result_bytes=3))
     assert kind is Kind.DONE
     assert frames.read_words(body) == {"result_bytes": 3}
+
+
+@given(st.lists(st.integers(0, 400_000), max_size=6), st.integers(1, 300_000))
+def test_frames_of_any_size_come_whole_and_in_order(sizes: list[int], at_once: int) -> None:
+    bodies = [bytes([number]) * size for number, size in enumerate(sizes)]
+
+    def send(sock: socket.socket) -> None:
+        with sock:
+            sent = b"".join(frames.pack(Kind.RESULT, body) for body in bodies)
+            for start in range(0, len(sent), at_once):
+                sock.sendall(sent[start : start + at_once])
+
+    async def receive() -> list[bytes]:
+        ours, theirs = socket.socketpair()
+        sending = asyncio.create_task(asyncio.to_thread(send, theirs))
+        reader, writer = await frames.Reader.connected(ours)
+        try:
+            return [bytes((await frames.read(reader))[1]) for _ in bodies]
+        finally:
+            await sending
+            with pytest.raises(asyncio.IncompleteReadError):
+                await frames.read(reader)
+            writer.close()
+
+    for loop in (asyncio.new_event_loop, uvloop.new_event_loop):  # Ray's workers have the second
+        with asyncio.Runner(loop_factory=loop) as runner:
+            assert runner.run(receive()) == bodies
+
+
+@pytest.mark.parametrize("size", [0, 10, 200_000, 900_000])
+async def test_a_sender_that_goes_within_a_frame_is_noticed(size: int) -> None:
+    ours, theirs = socket.socketpair()
+    reader, writer = await frames.Reader.connected(ours)
+    with theirs:
+        await asyncio.to_thread(theirs.sendall, frames.pack(Kind.RESULT, bytes(1_000_000))[: 16 + size])
+    with pytest.raises(asyncio.IncompleteReadError):
+        await frames.read(reader)
+    writer.close()
+
+
+async def test_a_frame_whose_reader_was_cancelled_is_no_ones() -> None:
+    ours, theirs = socket.socketpair()
+    reader, writer = await frames.Reader.connected(ours)
+    with theirs:
+        theirs.sendall(frames.pack(Kind.RESULT, bytes(1_000_000))[:100_000])
+        reading = asyncio.create_task(frames.read(reader))
+        await asyncio.sleep(0.05)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        theirs.sendall(frames.pack(Kind.LOG, b"rest"))
+        await asyncio.sleep(0.05)
+    assert await reader.read(1 << 20) == frames.pack(Kind.LOG, b"rest")
+    writer.close()
+
+
+def test_a_body_is_sent_from_where_it_lies() -> None:
+    ours, theirs = socket.socketpair()
+    body = bytes(range(256)) * 4_000
+    with ours, theirs:
+        sending = threading.Thread(target=frames.send, args=(ours, Kind.RESULT, memoryview(body)))
+        sending.start()
+        assert frames.receive(theirs, 1 << 20) == (Kind.RESULT, body)
+        sending.join()
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
@@ -27,7 +26,7 @@ class Writer:
         pass
 
     async def frames(self) -> list[tuple[Kind, Any]]:
-        reader = asyncio.StreamReader()
+        reader = frames.Reader()
         reader.feed_data(bytes(self.data))
         reader.feed_eof()
         found: list[tuple[Kind, Any]] = []

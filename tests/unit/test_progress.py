@@ -27,7 +27,7 @@ def test_the_time_left_is_told_while_it_can_be_known(elapsed_s: float, usual_s: 
 
 @pytest.mark.asyncio
 async def test_what_the_zygote_says_is_passed_on_without_commands_for_terminals_until_it_is_ready() -> None:
-    reader = asyncio.StreamReader()
+    reader = frames.Reader()
     said: list[str] = []
     reader.feed_data(frames.pack(Kind.LOADING, b"Loading \x1b[31mthe weights."))
     reader.feed_data(frames.words(Kind.READY, parameters=3))
@@ -37,7 +37,7 @@ async def test_what_the_zygote_says_is_passed_on_without_commands_for_terminals_
 
 @pytest.mark.asyncio
 async def test_a_zygote_that_ends_ends_the_waiting() -> None:
-    reader = asyncio.StreamReader()
+    reader = frames.Reader()
     reader.feed_data(frames.pack(Kind.LOADING, b"Starting"))
     reader.feed_eof()
     with pytest.raises(asyncio.IncompleteReadError):

@@ -86,7 +86,7 @@ def serve(
         with shelf.using(JailShelf(sock)):
             saved = run(model, payload, bool(job["compress"]), job["env"], allowance, layout)
         ran = time.perf_counter()
-        send = lambda piece: sock.sendall(frames.pack(Kind.RESULT, piece))  # noqa: E731 - names one expression
+        send = functools.partial(frames.send, sock, Kind.RESULT)
         result_bytes = packing.pack(saved, bool(job["compress"]), send)
     except BaseException as error:  # noqa: BLE001 - the top of the job: whatever user code raises is its answer
         sys.stdout.flush()

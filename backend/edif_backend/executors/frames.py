@@ -21,6 +21,12 @@ _MAGIC = b"eDIF"
 PIECE_BYTES = 1 << 20
 #: Largest frame that carries words (JSON, lines of output).
 WORDS_BYTES = 1 << 20
+#: What comes at once into a buffer that frames are cut from; a longer one comes into memory of its own.
+_SCRATCH_BYTES = 1 << 16
+
+
+#: What a frame carries, as it came.
+Body = bytes | bytearray
 
 
 class Kind(IntEnum):
@@ -62,12 +68,21 @@ def pack(kind: Kind, body: bytes | memoryview = b"") -> bytes:
     return b"".join((_HEADER.pack(_MAGIC, kind, len(body)), body))
 
 
+def send(sock: socket.socket, kind: Kind, body: bytes | memoryview) -> None:
+    """Send one frame (blocking), its body from where it lies."""
+    header = _HEADER.pack(_MAGIC, kind, len(body))
+    sent = sock.sendmsg((header, body))
+    if sent < len(header):
+        sock.sendall(header[sent:])
+    sock.sendall(memoryview(body)[max(0, sent - len(header)) :])
+
+
 def words(kind: Kind, **fields: Any) -> bytes:
     """One frame with JSON in it."""
     return pack(kind, json.dumps(fields).encode())
 
 
-def read_words(body: bytes) -> dict[str, Any]:
+def read_words(body: Body) -> dict[str, Any]:
     """The JSON object of a frame.
 
     Raises:
@@ -91,12 +106,12 @@ _ESCAPES = re.compile(
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
-def text(body: bytes | str) -> str:
+def text(body: Body | str) -> str:
     """Text from the jail as it may be shown on any terminal: nothing in it is obeyed, tabs and line ends stay.
 
     Of a line that was written over (a progress bar), what stood there last is kept.
     """
-    data = body if isinstance(body, bytes) else body.encode(errors="replace")  # JSON can spell half a character
+    data = body.encode(errors="replace") if isinstance(body, str) else body  # JSON can spell half a character
     said = data.decode(errors="replace")
     lines = [line.rstrip("\r").rpartition("\r")[2] for line in _ESCAPES.sub("", said).split("\n")]
     return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", "\n".join(lines))
@@ -109,7 +124,98 @@ def _open_header(header: bytes, limit_bytes: int) -> tuple[Kind, int]:
     return Kind(kind), length
 
 
-async def read(reader: asyncio.StreamReader, limit_bytes: int = WORDS_BYTES) -> tuple[Kind, bytes]:
+class Reader(asyncio.StreamReader):
+    """Of the side outside the jail; large bodies come from the socket straight to where they stay."""
+
+    def __init__(self) -> None:
+        super().__init__(limit=2 * PIECE_BYTES)
+        self._room: memoryview | None = None  # what comes goes there, as long as some is left
+        self._filled: asyncio.Future[None] | None = None
+
+    @classmethod
+    async def connected(cls, sock: socket.socket) -> tuple[Reader, asyncio.StreamWriter]:
+        """Both ways of a socket, as ``asyncio.open_connection`` makes them."""
+        reader, loop = cls(), asyncio.get_running_loop()
+        transport, protocol = await loop.create_connection(lambda: _IntoPlace(reader), sock=sock)
+        return reader, asyncio.StreamWriter(transport, protocol.stream, reader, loop)
+
+    async def body(self, length: int) -> Body:
+        """The next ``length`` bytes.
+
+        Raises:
+            asyncio.IncompleteReadError: the sender has gone.
+        """
+        if length <= _SCRATCH_BYTES:
+            return await self.readexactly(length)
+        whole = bytearray(length)
+        here = await self.read(length)  # what has come already; after it nothing waits before the rest
+        whole[: len(here)] = here
+        if not here:
+            raise asyncio.IncompleteReadError(b"", length)
+        if len(here) < length:
+            self._room, self._filled = memoryview(whole)[len(here) :], asyncio.get_running_loop().create_future()
+            try:
+                await self._filled
+            finally:
+                self._room = self._filled = None
+        return whole
+
+    def room(self) -> memoryview | None:
+        """Where what comes next belongs; None: into the buffer."""
+        return self._room
+
+    def came(self, count: int) -> None:
+        """So many bytes have come into :meth:`room`."""
+        assert self._room is not None
+        self._room = self._room[count:] or None
+        if self._room is None and self._filled and not self._filled.done():
+            self._filled.set_result(None)
+
+    def feed_eof(self) -> None:
+        """Nothing more comes."""
+        super().feed_eof()
+        self._give_up(asyncio.IncompleteReadError(b"", None))
+
+    def set_exception(self, exc: Exception) -> None:
+        """The connection is lost."""
+        super().set_exception(exc)
+        self._give_up(exc)
+
+    def _give_up(self, error: Exception) -> None:
+        if self._filled and not self._filled.done():
+            self._filled.set_exception(error)
+
+
+class _IntoPlace(asyncio.BufferedProtocol):
+    """Lets the loop read into the memory that the reader names; the rest is as with asyncio's own streams."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._scratch = memoryview(bytearray(_SCRATCH_BYTES))
+        self._in_place = False
+        # Held and not inherited from: uvloop takes no subclass of asyncio.Protocol for a buffered one.
+        self.stream = asyncio.StreamReaderProtocol(reader)
+        self.connection_made = self.stream.connection_made  # type: ignore[method-assign]
+        self.connection_lost = self.stream.connection_lost  # type: ignore[method-assign]
+        self.eof_received = self.stream.eof_received  # type: ignore[method-assign]
+        self.pause_writing = self.stream.pause_writing  # type: ignore[method-assign]
+        self.resume_writing = self.stream.resume_writing  # type: ignore[method-assign]
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where the next bytes go."""
+        room = self._reader.room()
+        self._in_place = room is not None
+        return self._scratch if room is None else room
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """They are there."""
+        if self._in_place:
+            self._reader.came(nbytes)
+        else:
+            self._reader.feed_data(self._scratch[:nbytes])
+
+
+async def read(reader: Reader, limit_bytes: int = WORDS_BYTES) -> tuple[Kind, Body]:
     """The next frame, outside the jail.
 
     Raises:
@@ -117,7 +223,7 @@ async def read(reader: asyncio.StreamReader, limit_bytes: int = WORDS_BYTES) -> 
         asyncio.IncompleteReadError: the sender has gone.
     """
     kind, length = _open_header(await reader.readexactly(_HEADER.size), limit_bytes)
-    return kind, await reader.readexactly(length)
+    return kind, await reader.body(length)
 
 
 def receive(sock: socket.socket, limit_bytes: int) -> tuple[Kind, bytes]:

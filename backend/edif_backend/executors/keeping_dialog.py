@@ -20,7 +20,7 @@ KINDS = frozenset({Kind.KEEP, Kind.PIECE, Kind.WHOLE, Kind.WANT})
 class Draft(Protocol):
     """A value that is being kept."""
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: frames.Body) -> None:
         """Take the next piece.
 
         Raises:
@@ -54,7 +54,7 @@ class KeepingDialog:
         self._draft: Draft | None = None  #: None while open: it was refused, the rest passes by
         self._refusal = ""
 
-    async def hear(self, kind: Kind, body: bytes) -> None:
+    async def hear(self, kind: Kind, body: frames.Body) -> None:
         """Take one frame of :data:`KINDS`.
 
         Raises:
@@ -88,7 +88,7 @@ class KeepingDialog:
         if draft is not None:
             await draft.abandon()
 
-    async def _take(self, piece: bytes) -> None:
+    async def _take(self, piece: frames.Body) -> None:
         if self._draft is None:
             return
         try:

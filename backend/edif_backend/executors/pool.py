@@ -42,7 +42,7 @@ _CHECK_S, _WAIT_FOR_CHECK_S, _REFILL_AFTER_S = 5.0, 0.03, 0.02
 class Sink(Protocol):
     """Where a result goes, piece by piece."""
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: frames.Body) -> None:
         """Take the next piece; the executor is not read from meanwhile, so a slow sink slows the job, nothing else."""
 
 
@@ -86,7 +86,7 @@ class Done:
 @dataclass(slots=True)
 class _Executor:
     pid: int
-    reader: asyncio.StreamReader
+    reader: frames.Reader
     writer: asyncio.StreamWriter
     user: str = ""  #: whose it is, from its first job on
     jobs: int = 0
@@ -338,7 +338,7 @@ class ExecutorPool:
 
     async def _fork(self) -> _Executor:
         pid, sock = await self._zygote.fork()
-        reader, writer = await asyncio.open_connection(sock=sock, limit=2 * frames.PIECE_BYTES)
+        reader, writer = await frames.Reader.connected(sock)
         return _Executor(pid, reader, writer)
 
     async def _refill(self) -> None:

@@ -22,7 +22,7 @@ class Output:
         self._lines = self._bytes = 0
         self._cut = False
 
-    def take(self, line: bytes) -> None:
+    def take(self, line: frames.Body) -> None:
         self._lines, self._bytes = self._lines + 1, self._bytes + len(line)
         if self._lines <= _LOG_LINES and self._bytes <= _LOG_BYTES:
             self._said(frames.text(line))

@@ -14,9 +14,7 @@ from edif_backend.executors import frames
 from edif_backend.executors.frames import Kind
 
 
-async def wait_until_loaded(
-    reader: asyncio.StreamReader, say: Callable[[str], None], usual_s: float | None
-) -> dict[str, Any]:
+async def wait_until_loaded(reader: frames.Reader, say: Callable[[str], None], usual_s: float | None) -> dict[str, Any]:
     """Pass on how far it is until the zygote is ready; what it then tells.
 
     Args:

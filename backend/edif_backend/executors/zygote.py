@@ -200,6 +200,7 @@ def load(config: ZygoteConfig, say: Callable[[str], None]) -> TransformersModel:
     from edif_backend.models.snapshots import find
 
     torch.set_num_threads(1)
+    torch.serialization.set_crc32_options(False)  # torch does not look at them; a result has a checksum as a whole
     device_memory.hide_gpus()
     entry = ModelEntry.model_validate(config.entry)
     snapshot = find(entry, Path(config.models_dir))

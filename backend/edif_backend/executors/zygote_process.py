@@ -107,7 +107,7 @@ class ZygoteProcess:
         theirs.close()
         self._control = ours
         # The writer is kept only because the connection closes when it is collected.
-        reader, self._keep = await asyncio.open_connection(sock=ours.dup())
+        reader, self._keep = await frames.Reader.connected(ours.dup())
         self._hearing.append(asyncio.create_task(self._keep_errors(self._process)))
         try:
             await self._load(reader, say)
@@ -187,7 +187,7 @@ class ZygoteProcess:
         with contextlib.suppress(BrokenPipeError):
             socket.send_fds(self._control, [frame], [descriptor] if descriptor is not None else [])
 
-    async def _load(self, reader: asyncio.StreamReader, say: Callable[[str], None]) -> None:
+    async def _load(self, reader: frames.Reader, say: Callable[[str], None]) -> None:
         """Wait until the model is loaded; keep what this load has shown for later ones."""
         began = time.monotonic()
         told = await wait_until_loaded(reader, say, self.experience.load_s)
@@ -197,7 +197,7 @@ class ZygoteProcess:
         else:  # measuring took its time, too, and is not done again
             remember(self._entry, self._folder, load_s=round(time.monotonic() - began, 1))
 
-    async def _listen(self, reader: asyncio.StreamReader) -> None:
+    async def _listen(self, reader: frames.Reader) -> None:
         """Hear its answers; ends with it."""
         try:
             while True:

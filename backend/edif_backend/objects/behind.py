@@ -23,17 +23,17 @@ class WriteBehind:
         self._open = open_writer
         self._near = near
         self._writer: ObjectWriter | None = None
-        self._held: bytes | None = None  # the last piece that came
+        self._held: bytes | bytearray | None = None  # the last piece that came
         self._storing: asyncio.Task[None] | None = None
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: bytes | bytearray) -> None:
         """Begin to store the piece before ``data``, once those before it are stored."""
         await self._stored()
         if self._held is not None:
             self._storing = asyncio.create_task(asyncio.to_thread(self._store, self._held))
         self._held = data
 
-    def _store(self, data: bytes | None) -> None:
+    def _store(self, data: bytes | bytearray | None) -> None:
         if self._writer is None:
             self._writer = self._open()
         if data is not None:

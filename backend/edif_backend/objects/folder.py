@@ -79,7 +79,7 @@ class _FileWriter(Tally):
         self._draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         self._file = self._draft.open("xb", buffering=0)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | bytearray) -> None:
         """Append ``data``."""
         view = memoryview(data)
         while view:

@@ -139,14 +139,14 @@ class _UploadWriter(Tally):
         self._thread = threading.Thread(target=self._upload, args=(client, bucket, name), daemon=True)
         self._thread.start()
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | bytearray) -> None:
         """Append ``data``; waits while the service is slower.
 
         Raises:
             NotServing: the service has failed.
         """
         self.count(data)
-        self._put(data)
+        self._put(bytes(data))
 
     def _put(self, data: bytes | None) -> None:
         while self._thread.is_alive():

@@ -73,7 +73,7 @@ class ObjectWriter(Protocol):
     def sha256(self) -> str:
         """Of what was written so far, in hex."""
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | bytearray) -> None:
         """Append ``data``."""
 
     def __enter__(self) -> Self: ...
@@ -88,7 +88,7 @@ class Tally:
         self.written_bytes = 0
         self._hash = hashlib.sha256()
 
-    def count(self, data: bytes) -> None:
+    def count(self, data: bytes | bytearray) -> None:
         """Add ``data``."""
         self._hash.update(data)
         self.written_bytes += len(data)

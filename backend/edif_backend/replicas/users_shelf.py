@@ -85,7 +85,7 @@ class _Draft:
         self._sink = await self._stack.enter_async_context(self._shelf.writer(self._id))
         return self
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: bytes | bytearray) -> None:
         """Take the next piece."""
         self._taken += len(data)
         if self._taken > self._room_bytes:
