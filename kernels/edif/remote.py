@@ -353,6 +353,8 @@ def keep_connections(model: Any, make: Callable[[], Backend]) -> Backend:
     """
     try:
         backend = make()
+    except httpx2.HTTPStatusError:  # a refusal, with its sentence
+        raise
     except httpx2.HTTPError as error:
         raise TraceUnreachable(ClientSettings().host) from error
     if type(backend) is not stock.RemoteBackend:

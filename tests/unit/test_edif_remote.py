@@ -85,6 +85,17 @@ def test_mirror_away_at_the_first_trace(monkeypatch: pytest.MonkeyPatch) -> None
         keep_connections(None, make)
 
 
+def test_mirror_that_refuses_is_not_away() -> None:
+    request = httpx2.Request("GET", f"{HOST}/hf/api/models/edif/none")
+    refusal = httpx2.HTTPStatusError("not served", request=request, response=httpx2.Response(404, request=request))
+
+    def make() -> RemoteBackend:
+        raise refusal
+
+    with pytest.raises(httpx2.HTTPStatusError, match="not served"):
+        keep_connections(None, make)
+
+
 def test_poll_before_and_after_the_first_status(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter(
         [httpx.Response(404, json={"detail": "?"}), httpx.Response(200, json={**RECEIVED, "status": "RUNNING"})]
