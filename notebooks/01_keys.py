@@ -136,7 +136,7 @@ with key("this-key-belongs-to-nobody"):
 #
 # ## 5. Ending a key
 #
-# A laptop was lost, a key was pasted into a chat: open *Keys* and press *Revoke* beside its line. From then on it is
+# A laptop was lost, a key was pasted into a chat: open *Keys* and press *End* beside its line. From then on it is
 # refused, within half a minute everywhere. The keys of your other machines are not touched. Jobs that were sent with it
 # are yours and go on; `edif.jobs()` lists them whatever key sent them, and `edif.jobs()[0].cancel()` ends one.
 #

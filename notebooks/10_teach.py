@@ -130,7 +130,7 @@ for cell in handed_out["cells"]:
     print(cell["source"])
 
 # %% [markdown]
-# Expected: 3 points, a function with a gap, and one test of the two prompts. The page does this when you *release* the file; it
+# Expected: 3 points, a function with a gap, and the visible test. The page does this when you *release* the file; it
 # refuses a mark that begins and does not end, for then a solution would be handed out.
 #
 # **Numbers in tests.** Another machine, another batch, another dtype: the last digits differ, and where two layers are nearly
@@ -276,8 +276,8 @@ REFUSED = "login\tname\trole\ngrace\tGrace Hopper\tProfessor\nalan\tAlan Turing\
 # print(noticed)
 # ```
 #
-# They do not (3 points): with none of the three prompts is the target on top and falls again. A test on numbers that you made up
-# yourself is the sharper one: it needs no model, costs nothing, and holds the case that your three prompts do not.
+# They do not (3 points): in none of the three tests is the target on top and falls again. A test on numbers that you made up
+# yourself is the sharper one: it needs no model, costs nothing, and holds the case that your three do not.
 #
 # </details>
 #
