@@ -110,8 +110,10 @@ describe("the lens", () => {
     cell(2, 0).dispatchEvent(new Event("pointerover", { bubbles: true }));
     expect(one(".edif-heading").textContent).toBe("The · layer 0");
     expect(texts(".edif-panel ul:first-of-type .edif-word").slice(0, 2)).toEqual(["↵", "␣city"]);
+    expect(texts(".edif-heading")).toContain("The · final");
     one(".edif-grid").dispatchEvent(new Event("pointerleave"));
     expect(one(".edif-heading").textContent).toBe("␣city · layer 2 (final)");
+    expect(texts(".edif-heading")).not.toContain("␣city · final"); // it is shown above already
   });
 
   it("draws the followed token through all layers, others where they are known", () => {

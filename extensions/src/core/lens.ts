@@ -202,7 +202,8 @@ class LensView extends LayersView {
       heading(`${token} · layer ${this.#lens.layers[layer]}${this.#isFinal(layer) ? " (final)" : ""}`),
     ];
     nodes.push(this.#bars(layer, position), this.#figures(layer, position));
-    if (this.#lens.final) nodes.push(heading(`${token} · final`), this.#bars(last, position, 3));
+    if (this.#lens.final && layer !== last)
+      nodes.push(heading(`${token} · final`), this.#bars(last, position, 3));
     for (const at of this.#pins.rows) {
       if (at === layer) continue;
       nodes.push(heading(`${token} · pinned layer ${this.#lens.layers[at]}`), this.#bars(at, position, 3));
