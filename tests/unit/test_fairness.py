@@ -7,7 +7,7 @@ import random
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.bench.fairness import Simulation, classroom, interactive, lab_hour, long_jobs_in_turn, p95, slow_first
 
@@ -280,6 +280,7 @@ def test_what_a_lost_job_was_charged_is_given_back() -> None:
     assert share.choose({"a": 3, "b": 3}, 3) == ["a", "b", "a"]  # it is still the turn of the one whose job was lost
 
 
+@example(waiting={"c": 2, "a": 6}, weights={"a": 5.0}, costs={"b": 1.0})  # a fifth five times is not quite one
 @given(
     waiting=st.dictionaries(USERS, st.integers(1, 30), min_size=1),
     weights=st.dictionaries(USERS, st.sampled_from([1.0, 2.0, 5.0])),

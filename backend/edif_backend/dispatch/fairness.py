@@ -80,7 +80,7 @@ class FairShare:
         """
         able = {user: most for user, count in waiting.items() if (most := min(count, room(user))) > 0}
         self._come(able, weight)
-        line = [(self._accounts[user].had_s, self._accounts[user].came, user) for user in able]
+        line = [(_compared(self._accounts[user].had_s), self._accounts[user].came, user) for user in able]
         heapq.heapify(line)
         chosen: list[str] = []
         while line and len(chosen) < slots:
@@ -88,7 +88,7 @@ class FairShare:
             chosen.append(user)
             self._level_s = max(self._level_s, had_s)
             able[user] -= 1
-            following = (self._charge(self._accounts[user]), came, user)
+            following = (_compared(self._charge(self._accounts[user])), came, user)
             if able[user] > 0:
                 heapq.heapreplace(line, following)
             else:
@@ -170,6 +170,11 @@ class FairShare:
                 owed_s = max(_OWED_JOBS * self._usual_s, self._cost(account)) / account.weight
                 account.had_s = min(max(account.had_s, self._level_s - saved_s), self._level_s + owed_s)
                 account.came = self._came = self._came + 1
+
+
+def _compared(had_s: float) -> float:
+    """What is compared: who have had as much to the nanosecond are equals, in whichever order it was added up."""
+    return round(had_s, 9)
 
 
 def jain_index(amounts: list[float]) -> float:
