@@ -182,7 +182,7 @@ for layer in STEERED:
 # Steering adds; ablation takes the direction *out* of all layers (Arditi et al. 2024) and asks whether the model prefers helping
 # less without it.
 #
-# > **What do you expect?** A smaller preference for " help", none, or no change?
+# > **What do you expect?** Will the preference for " help" shrink, vanish, stay as it is, or grow?
 
 # %% tags=["long"]
 before = steered.data["unsteered"].sel(metric="logit_difference")

@@ -166,8 +166,9 @@ def test_the_line_of_a_job_is_kept_for_what_it_has_printed_alone() -> None:
 # -- translations -------------------------------------------------------------
 
 
-def test_the_first_steps_are_there_in_german() -> None:
-    assert {(name, "de") for name in ("00_hello", "01_keys", "02_gender_bias", "glossary")} <= set(TRANSLATED)
+@pytest.mark.parametrize("language", files.LANGUAGES)
+def test_every_tutorial_is_there_in_each_language(language: str) -> None:
+    assert [name for name in NAMES if (name, language) not in TRANSLATED] == []
 
 
 @pytest.mark.parametrize(("name", "language"), TRANSLATED)
