@@ -186,7 +186,7 @@ for bits in BITS[1:]:
 #
 # The four bits of nf4 (Dettmers et al. 2023) are not those of sections 2 and 3: every 64 weights have a scale of their own, the sixteen values
 # are closer to each other near zero, and the model computes in bfloat16. That is another rounding, so a KL of 0.24 nats here and of 1.32 there
-# (with seven of the eight texts in common) are no contradiction either.
+# (with seven of the eight texts in common) is no contradiction either.
 #
 # The model in two parts, which has no column, agrees with that on one device in every figure: KL 0.0000, every r and overlap 1.0000, largest differences 0.0000.
 # Its two devices are *simulated* on a CPU: numbers are moved as between GPUs and computed by the same kernels, so it can say whether
@@ -196,8 +196,8 @@ for bits in BITS[1:]:
 #
 # - For this model, one pair of prompts and eight texts: rounding to 8 bits with one scale a row leaves the pattern of the map as it is; single
 #   cells move by up to 0.008, and an effect smaller than that cannot be read off such a model. With 4 bits rounded in this way the model is another one.
-# - In nf4, on the prompts of the bench: the patching map keeps its pattern (r 0.9996). What the model says does not stay (KL 0.24 nats [0.15, 0.32],
-#   6 of 8 the same on top), and neither do lens (r 0.967) and causal trace (r 0.930, largest difference 0.30): what they show is this model in nf4, and
+# - In nf4, on the prompts of the bench: the patching map keeps its pattern (r 0.9996). What the model says does not stay the same (KL 0.24 nats [0.15, 0.32],
+#   6 of 8 the same on top), nor do lens (r 0.967) and causal trace (r 0.930, largest difference 0.30): what they show is this model in nf4, and
 #   not the same model in float32. How it is with other models in nf4 these figures do not tell.
 # - A high correlation over a map is easy to get, because most cells are near 0 or 1. Look at rank correlation and largest
 #   differences too.
