@@ -353,9 +353,7 @@ def keep_connections(model: Any, make: Callable[[], Backend]) -> Backend:
     """
     try:
         backend = make()
-    except httpx2.HTTPStatusError:  # a refusal, with its sentence
-        raise
-    except httpx2.HTTPError as error:
+    except httpx2.RequestError as error:  # an answer that refuses is another error, with its sentence
         raise TraceUnreachable(ClientSettings().host) from error
     if type(backend) is not stock.RemoteBackend:
         return backend

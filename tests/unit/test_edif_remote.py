@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import httpx2
 import pytest
+from huggingface_hub.errors import RepositoryNotFoundError
 from nnsight.intervention.backends.remote import RemoteBackend, RemoteError
 from nnsight.schema.request import RequestModel
 from nnsight.schema.response import Status
@@ -87,12 +88,12 @@ def test_mirror_away_at_the_first_trace(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_mirror_that_refuses_is_not_away() -> None:
     request = httpx2.Request("GET", f"{HOST}/hf/api/models/edif/none")
-    refusal = httpx2.HTTPStatusError("not served", request=request, response=httpx2.Response(404, request=request))
+    refusal = RepositoryNotFoundError("not served", response=httpx2.Response(404, request=request))
 
     def make() -> RemoteBackend:
         raise refusal
 
-    with pytest.raises(httpx2.HTTPStatusError, match="not served"):
+    with pytest.raises(RepositoryNotFoundError, match="not served"):
         keep_connections(None, make)
 
 
