@@ -9,7 +9,7 @@ import threading
 
 import pytest
 import uvloop
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edif_backend.executors import frames
@@ -30,6 +30,7 @@ async def test_a_frame_arrives_as_it_was_sent() -> None:
     assert frames.read_words(body) == {"result_bytes": 3}
 
 
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.integers(0, 400_000), max_size=6), st.integers(1, 300_000))
 def test_frames_of_any_size_come_whole_and_in_order(sizes: list[int], at_once: int) -> None:
     bodies = [bytes([number]) * size for number, size in enumerate(sizes)]
